@@ -1,0 +1,307 @@
+"""YAML file → frozen, validated configuration; every problem is told at once.
+
+The result is passed as an argument, never kept as a global.  Unknown keys and
+repeated keys are errors: a misspelt setting must not turn into a silent default.
+"""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
+from pydantic_core import ErrorDetails
+
+from spheroidd.errors import ConfigError
+
+DEFAULT_PATTERN = r"(?P<plate>[^/]+)/(?:.+/)?(?P<well>[^/]+)/(?P<name>[^/]+)$"
+
+
+def _absolute(value: Any, info: ValidationInfo) -> Any:
+    """Relative paths are relative to the configuration file, `~` is the user's home."""
+    if not isinstance(value, (str, Path)) or not str(value):
+        return value
+    base: Path = (info.context or {}).get("base", Path.cwd())
+    return Path(os.path.normpath(base / Path(value).expanduser()))
+
+
+def _absolute_file(suffix: str) -> BeforeValidator:
+    """A name (of a model, of a shipped pipeline) stays a name; a file becomes absolute."""
+
+    def resolve(value: Any, info: ValidationInfo) -> Any:
+        is_file = isinstance(value, str) and ("/" in value or value.lower().endswith(suffix))
+        return str(_absolute(value, info)) if is_file else value
+
+    return BeforeValidator(resolve)
+
+
+def _checked_pattern(value: str, info: ValidationInfo) -> str:
+    check: Callable[[str], None] | None = (info.context or {}).get("check_pattern")
+    if check is not None:
+        check(value)
+    return value
+
+
+def _known_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError("not a time zone; take a name such as Europe/Berlin") from error
+    return value
+
+
+def _bare_extension(value: Any) -> Any:
+    return value.lower().removeprefix(".") if isinstance(value, str) else value
+
+
+FilePath = Annotated[Path, BeforeValidator(_absolute)]
+Extension = Annotated[
+    Literal["jpg", "jpeg", "tif", "tiff", "png"], BeforeValidator(_bare_extension)
+]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+
+
+class Watch(_Section):
+    """One folder that an instrument exports to; spheroidd only ever reads it."""
+
+    path: FilePath
+    pattern: Annotated[str, AfterValidator(_checked_pattern)] = DEFAULT_PATTERN
+    extensions: tuple[Extension, ...] = Field(
+        default=("jpg", "jpeg", "tif", "tiff", "png"), min_length=1
+    )
+    observer: Literal["auto", "native", "polling"] = "auto"
+    settle_seconds: float = Field(default=5.0, ge=0, le=3600)
+    poll_seconds: float = Field(default=5.0, ge=0.2, le=3600)
+    scan_seconds: float = Field(default=300.0, ge=1, le=300)
+    interval_minutes: Positive | None = None
+    timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
+    pixel_size_um: Positive | None = None
+
+
+class Segmentation(_Section):
+    """Which model finds the spheroid, where it runs, and where the mask begins."""
+
+    model: Annotated[str, _absolute_file(".onnx")] = Field(
+        default="isnet-general-use", min_length=1
+    )
+    device: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
+    require: bool = False
+    threshold: float = Field(default=0.5, gt=0, lt=1)
+
+    @property
+    def enabled(self) -> bool:
+        """False with `model: none`: CellProfiler then works on the original alone."""
+        return self.model != "none"
+
+
+class Batch(_Section):
+    """When a plate's images go to CellProfiler: this many, or after this long."""
+
+    max_images: int = Field(default=24, ge=1, le=1000)
+    max_wait_seconds: float = Field(default=20.0, ge=0, le=3600)
+
+
+class Measurement(_Section):
+    """How CellProfiler measures: a shipped pipeline's name, or a .cppipe file."""
+
+    pipeline: Annotated[str, _absolute_file(".cppipe")] = Field(default="mask", min_length=1)
+    batch: Batch = Batch()
+    # One warm worker for now; a number above 1 would promise what is not there.
+    workers: Literal["auto", 1] = "auto"
+
+
+class Logging(_Section):
+    """What the daemon tells: `auto` is readable on a terminal, JSON lines elsewhere."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(_Section):
+    """The whole configuration, validated, with every path absolute."""
+
+    watch: tuple[Watch, ...] = Field(min_length=1)
+    state_dir: FilePath
+    segmentation: Segmentation = Segmentation()
+    measurement: Measurement = Measurement()
+    logging: Logging = Logging()
+
+    @model_validator(mode="after")
+    def _folders_apart(self) -> "Config":
+        """No two watched folders overlap, and nothing is ever written inside one."""
+        paths = [watch.path.resolve() for watch in self.watch]
+        state = self.state_dir.resolve()
+        for index, path in enumerate(paths):
+            for other in paths[:index]:
+                if path.is_relative_to(other) or other.is_relative_to(path):
+                    raise ValueError(
+                        f"watch: {path} and {other} overlap, so images would count twice; "
+                        "name only the outer folder, or two separate ones"
+                    )
+            if state.is_relative_to(path) or path.is_relative_to(state):
+                raise ValueError(
+                    f"state_dir: {state} and the watched folder {path} overlap; "
+                    "spheroidd never writes where the instrument does, choose another state_dir"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _pipeline_has_its_images(self) -> "Config":
+        if not self.segmentation.enabled and self.measurement.pipeline in (
+            "mask",
+            "white-background",
+        ):
+            raise ValueError(
+                f"measurement.pipeline: {self.measurement.pipeline!r} needs a model, but "
+                "segmentation.model is none; take `pipeline: threshold`, or name a model"
+            )
+        return self
+
+    def dump(self) -> str:
+        """The effective configuration as YAML, defaults filled in."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong in the file: where (dotted path), the value found, and what to do."""
+
+    where: str
+    value: str
+    advice: str
+
+    def __str__(self) -> str:
+        found = f" is {self.value}" if self.value else ""
+        return f"{self.where}{found}: {self.advice}" if self.where else self.advice
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML itself lets a repeated key win in silence; here it is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} stands here twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_config(path: Path, check_pattern: Callable[[str], None] | None = None) -> Config:
+    """Read and validate a configuration file.
+
+    Args:
+        path: the YAML file; relative paths in it are relative to its folder.
+        check_pattern: raises ValueError for a file-name pattern that can't be used.
+
+    Raises:
+        ConfigError: with every problem found, each on a line of its own.
+    """
+    try:
+        # Only the safe constructors of SafeLoader are behind this loader.
+        raw = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"There is no configuration file {path}.",
+            "Copy config.example.yaml and edit the ten lines that matter.",
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} can't be read: {error}.") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(
+            f"{path} holds no settings.", "See config.example.yaml for what belongs there."
+        )
+    context = {"base": path.resolve().parent, "check_pattern": check_pattern}
+    try:
+        return Config.model_validate(raw, context=context)
+    except ValidationError as error:
+        problems = list(_problems(error))
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        listing = "\n".join(f"  {problem}" for problem in problems)
+        raise ConfigError(f"{path}: {count}\n{listing}") from None
+
+
+def _problems(error: ValidationError) -> Iterator[Problem]:
+    details = error.errors()
+    for detail in details:
+        inner = [
+            d
+            for d in details
+            if len(d["loc"]) > len(detail["loc"])
+            and d["loc"][: len(detail["loc"])] == detail["loc"]
+        ]
+        if inner and detail["loc"]:
+            continue  # a list "too short" only because its items were refused
+        where = ".".join(str(part) for part in detail["loc"])
+        where = re.sub(r"\.(\d+)", r"[\1]", where)
+        value = "" if detail["type"] in ("missing", "value_error") and not where else _shown(detail)
+        yield Problem(where, value, _advice(detail))
+
+
+def _shown(detail: ErrorDetails) -> str:
+    if detail["type"] == "missing":
+        return ""
+    text = repr(detail["input"])
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _advice(detail: ErrorDetails) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"no such setting; known here are {', '.join(_siblings(detail['loc']))}"
+    if kind == "missing":
+        return "this setting is needed; see config.example.yaml"
+    if kind == "literal_error":
+        return f"choose one of {context['expected']}"
+    if kind == "value_error":
+        return str(context["error"])
+    message = detail["msg"].replace("Input should", "must")
+    return message[0].lower() + message[1:]
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    """The settings that exist where an unknown one was found."""
+    section: type[BaseModel] = Config
+    sections: dict[str, type[BaseModel]] = {
+        "watch": Watch,
+        "segmentation": Segmentation,
+        "measurement": Measurement,
+        "batch": Batch,
+        "logging": Logging,
+    }
+    for part in location[:-1]:
+        section = sections.get(str(part), section)
+    return sorted(section.model_fields)
+
+
+def installation_home() -> Path:
+    """Where model weights and CellProfiler's environment lie.
+
+    They belong to the installation, not to a user: beside the Python that runs
+    spheroidd, unless the environment variable SPHEROIDD_HOME names another folder.
+    """
+    configured = os.environ.get("SPHEROIDD_HOME")
+    return Path(configured).expanduser() if configured else Path(sys.prefix, "share", "spheroidd")

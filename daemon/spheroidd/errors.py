@@ -1,0 +1,50 @@
+"""Errors that are meant for people: each says what is wrong and what to do next."""
+
+
+class SpheroiddError(Exception):
+    """A foreseen problem, told in words a user can act on.
+
+    Args:
+        message: what is wrong, with the value or path concerned.
+        hint: what to do next; empty where the message says it all.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class ConfigError(SpheroiddError):
+    """The configuration can't be used (exit code 78, systemd won't restart on it)."""
+
+    exit_code = 78
+
+
+class ModelError(SpheroiddError):
+    """A segmentation model is missing, damaged, or can't run as demanded."""
+
+
+class EngineError(SpheroiddError):
+    """CellProfiler's environment is missing, or its worker failed as a whole."""
+
+
+class PipelineError(EngineError):
+    """A CellProfiler pipeline can't be run as it is; retrying would not help."""
+
+
+class StoreError(SpheroiddError):
+    """The state folder or its database can't be used."""
+
+
+class ImageError(SpheroiddError):
+    """One image can't be used now; `permanent` says whether waiting could help."""
+
+    def __init__(self, message: str, hint: str = "", *, permanent: bool = False) -> None:
+        super().__init__(message, hint)
+        self.permanent = permanent

@@ -1,0 +1,1 @@
+"""The only SQL in the project: database and migrations, ledger, results, readers."""

@@ -1,0 +1,130 @@
+"""One writer, many readers: the connections to `spheroidd.db`, and its migrations."""
+
+import contextlib
+import sqlite3
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlite_utils import Database as SqliteUtils
+
+from spheroidd.errors import StoreError
+from spheroidd.store.schema import migrations
+
+Row = dict[str, Any]
+_BUSY_SECONDS = 30.0
+
+
+def timestamp(now: float) -> str:
+    """Seconds since the epoch as UTC, ISO 8601, with milliseconds; sorts as text."""
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds")
+
+
+class Database:
+    """The daemon's one connection for writing; its threads take turns on a lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Open (or create) the database and bring its schema up to date.
+
+        Raises:
+            StoreError: it can't be opened, WAL is refused (a network file system),
+                or a newer spheroidd wrote it.
+        """
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            # isolation_level=None: transactions begin and end where this module says.
+            connection = sqlite3.connect(
+                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self.sql = SqliteUtils(connection)
+            mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            connection.execute("PRAGMA synchronous=FULL")  # a power cut loses no commit
+            connection.execute("PRAGMA foreign_keys=ON")
+            _refuse_newer(self.sql, path)
+            migrations.apply(self.sql)
+        except sqlite3.Error as error:
+            raise StoreError(
+                f"The database {path} can't be opened: {error}.",
+                "If it is damaged, move it aside and restore a backup.",
+            ) from error
+        if mode != "wal":
+            raise StoreError(
+                f"SQLite refuses write-ahead logging for {path} (it offers {mode!r}).",
+                "Put `state_dir` on a local disk: network shares can't keep the database safe.",
+            )
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[SqliteUtils]:
+        """One transaction: committed when the block ends, rolled back when it raises."""
+        with self._lock:
+            self.sql.execute("BEGIN IMMEDIATE")
+            try:
+                yield self.sql
+            except BaseException:
+                self.sql.rollback()
+                raise
+            self.sql.commit()
+
+    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+        """All rows of a SELECT, as dictionaries."""
+        with self._lock:
+            return _rows(self.sql.conn, sql, parameters)
+
+    def close(self) -> None:
+        """Fold the write-ahead log back into the file and close."""
+        with self._lock, contextlib.suppress(sqlite3.Error):
+            self.sql.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self.sql.close()
+
+
+class Reader:
+    """A read-only connection of its own: it can neither disturb nor block the daemon."""
+
+    def __init__(self, path: Path) -> None:
+        if not path.is_file():
+            raise StoreError(
+                f"There is no database {path} yet.",
+                "Start the daemon with `spheroidd run -c FILE`, or check `state_dir`.",
+            )
+        try:
+            self._connection = sqlite3.connect(
+                f"{path.resolve().as_uri()}?mode=ro",
+                uri=True,
+                timeout=_BUSY_SECONDS,
+                check_same_thread=False,
+            )
+            self._connection.execute("SELECT 1 FROM images LIMIT 1")
+        except sqlite3.Error as error:
+            raise StoreError(f"The database {path} can't be read: {error}.") from error
+
+    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+        """All rows of a SELECT, as dictionaries."""
+        return _rows(self._connection, sql, parameters)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _rows(connection: sqlite3.Connection, sql: str, parameters: dict[str, Any] | None) -> list[Row]:
+    cursor = connection.execute(sql, parameters or {})
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor]
+
+
+def _refuse_newer(sql: SqliteUtils, path: Path) -> None:
+    ours = {migration.name for migration in migrations.pending(SqliteUtils(memory=True))}
+    unknown = {migration.name for migration in migrations.applied(sql)} - ours
+    if unknown:
+        raise StoreError(
+            f"{path} was written by a newer spheroidd (it knows {', '.join(sorted(unknown))}).",
+            "Upgrade spheroidd, or use another `state_dir`.",
+        )

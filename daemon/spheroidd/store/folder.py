@@ -1,0 +1,88 @@
+"""Where everything lies under `state_dir`; the only place that builds such paths."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from spheroidd.errors import StoreError
+
+_PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-()+,=@")
+_LONGEST = 120
+
+
+def safe_name(text: str) -> str:
+    """A folder name for a plate or well: readable, never a path, different for different texts.
+
+    Anything unusual becomes %XX (of its UTF-8 bytes); what is then too long is cut
+    and told apart by a hash.
+    """
+    encoded = "".join(
+        character
+        if character in _PLAIN
+        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogatepass"))
+        for character in text
+    )
+    if not encoded.strip(" .") or encoded[0] in " ." or encoded[-1] in " .":
+        encoded = encoded.replace(".", "%2E").replace(" ", "%20") or "%"
+    if len(encoded) > _LONGEST:
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+        encoded = f"{encoded[: _LONGEST - 13]}~{digest}"
+    return encoded
+
+
+@dataclass(frozen=True)
+class StateFolder:
+    """The layout of a state folder; paths given back are relative to `root`."""
+
+    root: Path
+
+    def create(self) -> None:
+        """Make the folder and see that it can be written.
+
+        Raises:
+            StoreError: saying what to do.
+        """
+        probe = self.root / f".write-test-{os.getpid()}"
+        try:
+            for folder in (self.root, self.handover, self.root / "tmp"):
+                folder.mkdir(parents=True, exist_ok=True)
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"The state folder {self.root} can't be written: {error.strerror}.",
+                "Create it for the user that runs spheroidd, or choose another `state_dir`.",
+            ) from error
+
+    @property
+    def database(self) -> Path:
+        return self.root / "spheroidd.db"
+
+    @property
+    def lock(self) -> Path:
+        return self.root / "spheroidd.lock"
+
+    @property
+    def handover(self) -> Path:
+        """8-bit originals on their way from segmentation to CellProfiler."""
+        return self.root / "handover"
+
+    @property
+    def scratch(self) -> Path:
+        """The worker's own temporary folder, emptied when it starts."""
+        return self.root / "tmp" / "cellprofiler"
+
+    def image(self, plate: str, well: str, name: str, image_id: int, kind: str) -> Path:
+        """`images/<plate>/<well>/<name>.<id>.<kind>.png`; the id keeps versions apart."""
+        stem = safe_name(Path(name).stem or name)[:80]
+        folder = Path("images", safe_name(plate), safe_name(well))
+        return folder / f"{stem}.{image_id}.{kind}.png"
+
+    def batch(self, plate: str, batch_id: int) -> Path:
+        """`batches/<plate>/<batch>`: CellProfiler's spreadsheets of one batch."""
+        return Path("batches", safe_name(plate), f"{batch_id:06d}")
+
+    def original(self, image_id: int) -> Path:
+        """Absolute path of one image's 8-bit original while it is handed over."""
+        return self.handover / f"{image_id}.npy"

@@ -1,0 +1,55 @@
+"""How the daemon and its watched folders are, for `status` and everything that looks."""
+
+from typing import Any
+
+from spheroidd.store.database import Database, timestamp
+
+
+class Health:
+    """Written by the daemon; read through `store.reading`."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def started(self, now: float, **columns: Any) -> None:
+        """The daemon begins: its process, version and phase."""
+        at = timestamp(now)
+        with self._db.write() as sql:
+            sql.execute("DELETE FROM service")
+            sql.table("service").insert(
+                {"id": 1, **columns, "started_at": at, "heartbeat_at": at, "phase": "starting"}
+            )
+
+    def update(self, now: float, **columns: Any) -> None:
+        """A heartbeat, with whatever else has changed."""
+        values = {**columns, "heartbeat_at": timestamp(now)}
+        assignments = ", ".join(f"{name} = :{name}" for name in values)
+        with self._db.write() as sql:
+            sql.execute(f"UPDATE service SET {assignments} WHERE id = 1", values)  # noqa: S608
+
+    def stopped(self, now: float) -> None:
+        """A clean end."""
+        self.update(now, phase="stopped", stopped_at=timestamp(now))
+
+    def folder(
+        self, root: str, reason: str, observer: str | None, now: float, *, scanned: bool
+    ) -> None:
+        """How a watched folder is: an empty `reason` means well; `since` keeps the first time."""
+        health = "degraded" if reason else "ok"
+        at = timestamp(now)
+        with self._db.write() as sql:
+            sql.execute(
+                "INSERT INTO folders (root, health, since, reason, observer, scanned_at)"
+                " VALUES (:root, :health, :at, :reason, :observer, :scanned)"
+                " ON CONFLICT (root) DO UPDATE SET reason = :reason, observer = :observer,"
+                " since = CASE WHEN health = :health THEN since ELSE :at END, health = :health,"
+                " scanned_at = coalesce(:scanned, scanned_at)",
+                {
+                    "root": root,
+                    "health": health,
+                    "at": at,
+                    "reason": reason,
+                    "observer": observer,
+                    "scanned": at if scanned else None,
+                },
+            )

@@ -1,0 +1,60 @@
+"""Questions that readers ask, each over a read-only connection of its own."""
+
+from spheroidd.store.database import Reader, Row
+
+GROWTH_COLUMNS = (
+    "plate",
+    "well",
+    "image_path",
+    "captured_at",
+    "hours",
+    "area_px",
+    "area_um2",
+    "relative_area_pct",
+    "n_objects",
+    "peak_probability",
+    "flags",
+    "excluded",
+    "model",
+    "pipeline",
+    "measured_at",
+)
+
+
+def growth(reader: Reader, plate: str | None = None) -> list[Row]:
+    """The view `growth`: one row per measured image, ordered by plate, well, time."""
+    columns = ", ".join(GROWTH_COLUMNS)
+    where = "" if plate is None else " WHERE plate = :plate"
+    return reader.rows(f"SELECT {columns} FROM growth{where}", {"plate": plate})  # noqa: S608
+
+
+def plate_counts(reader: Reader) -> list[Row]:
+    """Per plate: images seen, and how many are in which state; natural order."""
+    return reader.rows(
+        "SELECT plate, count(*) AS seen, sum(state = 'waiting') AS waiting,"
+        " sum(state = 'ready') AS ready, sum(state = 'segmented') AS segmented,"
+        " sum(state = 'measured') AS measured, sum(state = 'failed') AS failed,"
+        " count(DISTINCT well) AS wells, min(captured_at) AS first_at,"
+        " max(captured_at) AS last_at FROM images"
+        " WHERE state <> 'superseded' GROUP BY plate ORDER BY min(plate_key), plate"
+    )
+
+
+def failures(reader: Reader, limit: int = 20) -> list[Row]:
+    """The newest failed images: where, why, and when they are tried again (None: set aside)."""
+    return reader.rows(
+        "SELECT plate, well, path, reason, attempts, next_try_at FROM images"
+        " WHERE state = 'failed' ORDER BY id DESC LIMIT :limit",
+        {"limit": limit},
+    )
+
+
+def service(reader: Reader) -> Row | None:
+    """The daemon that runs or ran last; None where none ever did."""
+    rows = reader.rows("SELECT * FROM service")
+    return rows[0] if rows else None
+
+
+def folders(reader: Reader) -> list[Row]:
+    """Every watched folder and how it is."""
+    return reader.rows("SELECT * FROM folders ORDER BY root")

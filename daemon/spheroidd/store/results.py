@@ -1,0 +1,179 @@
+"""What was made of an image: segmentation, batch, objects, measurement.
+
+Each outcome and the image's move to its next state are one transaction, so a kill
+at any moment leaves either all of it or nothing.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from spheroidd.store.database import Database, timestamp
+from spheroidd.store.images import Image, move
+
+
+@dataclass(frozen=True)
+class SegmentationRecord:
+    """How a mask came to be, and where it lies (paths relative to the state folder)."""
+
+    model: str
+    model_md5: str | None
+    threshold: float | None
+    provider: str | None
+    peak_probability: float | None
+    foreground_px: int | None
+    mask_path: str | None
+    white_path: str | None
+    seconds: float
+    version: str
+
+
+@dataclass(frozen=True)
+class StoredSegmentation:
+    """An image's newest segmentation, as the measuring stage needs it."""
+
+    id: int
+    mask_path: str | None
+    white_path: str | None
+    peak_probability: float | None
+
+
+@dataclass(frozen=True)
+class ObjectRecord:
+    """One object CellProfiler found: `features` maps its names to numbers (None: not a number)."""
+
+    name: str
+    number: int
+    area_px: float | None
+    features: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class MeasurementRecord:
+    """One image's result; `spheroid` is the index in `objects` of the chosen object."""
+
+    segmentation_id: int
+    batch_id: int
+    area_px: float
+    area_um2: float | None
+    pixel_size_um: float | None
+    n_objects: int
+    flags: Sequence[str]
+    outline_path: str | None
+    version: str
+    spheroid: int | None = None
+    objects: Sequence[ObjectRecord] = field(default=())
+
+
+class Results:
+    """The one place where results are written."""
+
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    def segmented(self, image: Image, record: SegmentationRecord, now: float) -> None:
+        """Store a segmentation and move its image `ready → segmented`.
+
+        Raises:
+            ClaimLostError: the image was moved on meanwhile; nothing is stored.
+        """
+        with self._db.write() as sql:
+            sql.table("segmentations").insert(
+                {"image_id": image.id, **vars(record), "created_at": timestamp(now)}
+            )
+            move(
+                sql,
+                image.id,
+                ("ready", "segmented"),
+                now,
+                f"{record.model} on {record.provider}" if record.provider else "no model",
+                segmented_at=timestamp(now),
+                attempts=0,
+                reason=None,
+            )
+
+    def segmentation(self, image_id: int) -> StoredSegmentation:
+        """The newest segmentation of an image that has one."""
+        rows = self._db.rows(
+            "SELECT id, mask_path, white_path, peak_probability FROM segmentations"
+            " WHERE image_id = :id ORDER BY id DESC LIMIT 1",
+            {"id": image_id},
+        )
+        return StoredSegmentation(**rows[0])
+
+    def open_batch(self, now: float, **columns: Any) -> int:
+        """Enter a batch that is about to run; returns its number."""
+        with self._db.write() as sql:
+            table = sql.table("batches").insert({**columns, "started_at": timestamp(now)})
+            assert isinstance(table.last_pk, int)
+            return table.last_pk
+
+    def place_batch(self, batch_id: int, folder: str) -> None:
+        """Say where a batch's spreadsheets lie (the folder's name needs the number)."""
+        with self._db.write() as sql:
+            sql.execute("UPDATE batches SET folder = ? WHERE id = ?", (folder, batch_id))
+
+    def close_batch(self, batch_id: int, outcome: str, now: float) -> None:
+        """Record how a batch ended."""
+        with self._db.write() as sql:
+            sql.execute(
+                "UPDATE batches SET outcome = ?, finished_at = ? WHERE id = ?",
+                (outcome, timestamp(now), batch_id),
+            )
+
+    def abandon_batches(self, now: float) -> int:
+        """At start: batches that a killed daemon left open say so."""
+        with self._db.write() as sql:
+            return sql.execute(
+                "UPDATE batches SET outcome = 'interrupted', finished_at = ? WHERE outcome IS NULL",
+                (timestamp(now),),
+            ).rowcount
+
+    def measured(self, image: Image, record: MeasurementRecord, now: float) -> None:
+        """Store an image's objects and area, and move it `segmented → measured`.
+
+        Raises:
+            ClaimLostError: the image was moved on meanwhile; nothing is stored.
+        """
+        at = timestamp(now)
+        values = {
+            name: value
+            for name, value in vars(record).items()
+            if name not in ("objects", "spheroid", "flags")
+        }
+        chosen = None if record.spheroid is None else record.objects[record.spheroid].number
+        with self._db.write() as sql:
+            sql.execute(
+                "UPDATE measurements SET current = 0 WHERE image_id = ? AND current", (image.id,)
+            )
+            table = sql.table("measurements").insert(
+                {
+                    "image_id": image.id,
+                    **values,
+                    "flags": ",".join(record.flags),
+                    "object_number": chosen,
+                    "measured_at": at,
+                }
+            )
+            sql.table("objects").insert_all(
+                {
+                    "measurement_id": table.last_pk,
+                    "name": found.name,
+                    "number": found.number,
+                    "is_spheroid": int(index == record.spheroid),
+                    "area_px": found.area_px,
+                    "features": json.dumps(found.features, allow_nan=False),
+                }
+                for index, found in enumerate(record.objects)
+            )
+            move(
+                sql,
+                image.id,
+                ("segmented", "measured"),
+                now,
+                f"area {record.area_px:g} px",
+                measured_at=at,
+                attempts=0,
+                reason=None,
+            )
