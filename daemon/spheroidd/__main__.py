@@ -1,0 +1,5 @@
+"""`python -m spheroidd` is the command `spheroidd`."""
+
+from spheroidd.cli import main
+
+main()

@@ -1,0 +1,46 @@
+"""The commands; the only room that prints or exits.
+
+Heavy imports (numpy, rembg, matplotlib) stay inside the commands that need them, so
+that `--help` and `status` answer at once.
+"""
+
+import sys
+
+import typer
+
+from spheroidd.cli import demo, engine, look, models, run
+from spheroidd.cli.terminal import complain
+from spheroidd.errors import SpheroiddError
+
+app = typer.Typer(
+    name="spheroidd",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help=(
+        "The area of every spheroid over time, while the experiment runs.\n\n"
+        "Watches an instrument's export folder, segments each new image (rembg), measures it "
+        "(CellProfiler) and keeps the areas in SQLite.\n\n"
+        "First time: `spheroidd demo`. Then edit config.example.yaml, look at "
+        "`spheroidd check -c config.yaml --names`, and `spheroidd run -c config.yaml`."
+    ),
+    epilog="Exit codes: 0 fine, 1 failed, 2 usage, 3 finished with failed images, "
+    "78 bad configuration.",
+)
+run.add_to(app)
+look.add_to(app)
+models.add_to(app)
+engine.add_to(app)
+demo.add_to(app)
+
+
+def main() -> None:
+    """Entry point: a foreseen problem is told in words, and its exit code given."""
+    try:
+        app()
+    except SpheroiddError as error:
+        complain(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,118 @@
+"""`status`, `export`, `retry`: look at the results, and bring failures back."""
+
+import contextlib
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from spheroidd.cli.terminal import ConfigFile, database_of, err, out
+from spheroidd.store.database import Database, Reader
+from spheroidd.store.folder import StateFolder
+from spheroidd.store.ledger import Ledger
+from spheroidd.store.paths import printable, to_stored
+
+Plate = Annotated[str | None, typer.Option("--plate", metavar="P", help="Only this plate.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(status)
+    app.command()(export)
+    app.command()(retry)
+
+
+def status(
+    config: ConfigFile,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """What is running, how far every plate is, and what failed, with the reason."""
+    from spheroidd.report.status import snapshot
+
+    with Reader(database_of(config)) as reader:
+        found = snapshot(reader, time.time())
+    if as_json:
+        out.print_json(json.dumps(found))
+        return
+    _print_daemon(found["daemon"])
+    for folder in found["folders"]:
+        well = folder["health"] == "ok"
+        line = f"{folder['root']}: {folder['health']} since {folder['since']}"
+        line += f" ({folder['observer']})" if well else f": {folder['reason']}"
+        out.print(Text(line, style="" if well else "red"))
+    out.print(progress_table(found["plates"]))
+    _print_failures(found["failures"])
+
+
+def progress_table(plates: list[dict[str, Any]]) -> Table:
+    """Images seen, segmented, measured and failed per plate."""
+    table = Table("plate", "wells", "seen", "segmented", "measured", "failed")
+    for plate in plates:
+        failed = Text(str(plate["failed"]), style="red" if plate["failed"] else "")
+        numbers = (str(plate[key]) for key in ("wells", "seen", "segmented", "measured"))
+        table.add_row(Text(printable(plate["plate"] or "(not known yet)")), *numbers, failed)
+    return table
+
+
+def _print_daemon(daemon: dict[str, Any]) -> None:
+    if "pid" not in daemon:
+        out.print("The daemon has never run on this state folder.")
+        return
+    what = f"model {daemon['model']} on {daemon['provider']}, pipeline {daemon['pipeline']}"
+    if daemon["running"]:
+        out.print(Text(f"running since {daemon['started_at']} (process {daemon['pid']}); {what}"))
+    else:
+        ended = daemon["stopped_at"] or f"without a word {daemon['silent_seconds']:.0f} s ago"
+        out.print(Text(f"not running; it ended {ended}; {what}", style="yellow"))
+    if daemon["trouble"]:
+        out.print(Text(f"trouble: {daemon['trouble']}", style="red"))
+
+
+def _print_failures(failures: list[dict[str, Any]]) -> None:
+    for failure in failures:
+        when = failure["next_try_at"]
+        fate = f"tried again at {when}" if when else "set aside; `spheroidd retry` brings it back"
+        out.print(Text(f"failed: {printable(failure['path'])}", style="red"))
+        out.print(Text(f"  {failure['reason']} ({fate})"))
+
+
+def export(
+    config: ConfigFile,
+    plate: Plate = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="FILE", help="Default: the screen.")
+    ] = None,
+) -> None:
+    """Write the growth table as CSV: one line per measured image, by plate, well and time."""
+    from spheroidd.report.export import export_csv
+
+    with Reader(database_of(config)) as reader, contextlib.ExitStack() as stack:
+        stream = sys.stdout
+        if output is not None:
+            stream = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
+        count = export_csv(reader, stream, plate)
+    err.print(f"{count} images" + (f" → {output}" if output else ""))
+
+
+def retry(
+    config: ConfigFile,
+    plate: Plate = None,
+    well: Annotated[str | None, typer.Option("--well", metavar="W", help="Only this well.")] = None,
+    path: Annotated[
+        Path | None, typer.Option("--path", metavar="FILE", help="Only this image.")
+    ] = None,
+) -> None:
+    """Bring failed images back to the stage where they failed, those set aside too."""
+    database_file = database_of(config)
+    Reader(database_file).close()  # says what to do where there is none; a writer would make one
+    database = Database(StateFolder(database_file.parent).database)
+    try:
+        wanted = to_stored(str(path.resolve())) if path else None
+        count = Ledger(database).retry(time.time(), plate=plate, well=well, path=wanted)
+    finally:
+        database.close()
+    out.print(f"{count} failed images will be tried again" if count else "no failed images there")

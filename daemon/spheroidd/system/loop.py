@@ -1,0 +1,95 @@
+"""The three-line loop: step until there is nothing to do, then wait to be woken."""
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+_IDLE_SECONDS = 0.5
+_AFTER_ERROR_SECONDS = 5.0
+
+
+class Part(Protocol):
+    """Every long-running part starts, steps and stops; a step that raised is handed back."""
+
+    def start(self, now: float) -> None: ...
+
+    def step(self, now: float) -> bool: ...
+
+    def hand_back(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+class Loop:
+    """Runs one part on a thread of its own."""
+
+    def __init__(
+        self,
+        name: str,
+        part: Part,
+        log: FilteringBoundLogger,
+        clock: Callable[[], float] = time.time,
+        wake: threading.Event | None = None,
+    ) -> None:
+        """
+        Args:
+            wake: set by others when there may be something to do; idle waiting ends at once.
+        """
+        self.name = name
+        self.trouble = ""
+        self._part = part
+        self._log = log
+        self._clock = clock
+        self._wake = wake or threading.Event()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def ask_to_end(self) -> None:
+        """End after the present step; from any thread."""
+        self._ending.set()
+        self._wake.set()
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the end; returns whether it came in time."""
+        if self._thread.is_alive():
+            self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        self._guard(self._start)
+        while not self._ending.is_set():
+            if not self._guard(self._step):
+                self._wake.wait(_IDLE_SECONDS)
+                self._wake.clear()
+
+    def _start(self) -> bool:
+        self._part.start(self._clock())
+        return True
+
+    def _step(self) -> bool:
+        return self._part.step(self._clock())
+
+    def _guard(self, work: Callable[[], bool]) -> bool:
+        """A full disk or a locked database must not end the service: say so, hand back, wait."""
+        try:
+            again = work()
+        except Exception as error:
+            self.trouble = f"{self.name}: {error}"
+            self._log.exception("a step failed; trying again", part=self.name)
+            self._ending.wait(_AFTER_ERROR_SECONDS)
+            self._hand_back()
+            return False
+        self.trouble = ""
+        return again
+
+    def _hand_back(self) -> None:
+        try:
+            self._part.hand_back()
+        except Exception:
+            self._log.exception("handing back failed", part=self.name)

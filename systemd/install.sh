@@ -1,0 +1,44 @@
+#!/bin/sh
+# make install: the daemon into PREFIX, its unit and a first configuration in their places.
+#   install.sh PYTHON EXTRA PREFIX DESTDIR
+# With DESTDIR everything is put below it (for packages): the paths inside name PREFIX.
+set -eu
+python=$1 extra=$2 prefix=$3 destdir=$4
+root=$destdir$prefix
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "$*"; }
+
+test -n "$python" || { say "Python 3.11 or newer is needed: name one with PYTHON=/path/to/python3"; exit 1; }
+mkdir -p "$root" 2>/dev/null || { say "$root can't be written: use sudo, or another PREFIX"; exit 1; }
+
+say "installing into $root"
+"$python" -m venv --clear "$root/venv"
+bin=$root/venv/bin
+"$bin/python" -m pip install --quiet --require-hashes -r requirements/uv.txt
+"$bin/uv" pip install --quiet --python "$bin/python" --no-deps --require-hashes -r "requirements/$extra.txt"
+"$bin/uv" pip install --quiet --python "$bin/python" --no-deps .
+"$bin/spheroidd" engine install
+
+unit=$destdir/etc/systemd/system/spheroidd.service
+mkdir -p "$(dirname "$unit")" "$destdir/etc/spheroidd" "$root/share/doc/spheroidd"
+sed "s|/opt/spheroidd|$prefix|g" systemd/spheroidd.service > "$unit"
+cp README.md "$root/share/doc/spheroidd/"
+config=$destdir/etc/spheroidd/config.yaml
+test -e "$config" || cp config.example.yaml "$config"
+
+# What was made here must also be found where it will run.
+if test -n "$destdir"; then
+    grep -rlI -- "$root" "$root" 2>/dev/null | while IFS= read -r file; do
+        sed -i "s|$root|$prefix|g" "$file"
+    done
+fi
+
+say "
+Installed. Next:
+  1. sudo useradd --system --home-dir /var/lib/spheroidd --shell /usr/sbin/nologin spheroidd
+  2. edit /etc/spheroidd/config.yaml: the watched folder, the frame interval, the pixel size
+  3. sudo $prefix/venv/bin/spheroidd model fetch isnet-general-use
+  4. sudo $prefix/venv/bin/spheroidd check -c /etc/spheroidd/config.yaml --names
+  5. sudo systemctl daemon-reload && sudo systemctl enable --now spheroidd
+  6. systemctl status spheroidd; journalctl -fu spheroidd"

@@ -1,0 +1,220 @@
+"""The queue: claims are exclusive, every step leaves a row, nothing is measured twice."""
+
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from spheroidd.errors import StoreError
+from spheroidd.store.database import Database, Reader, timestamp
+from spheroidd.store.images import BACK_OFF, Admission, ClaimLostError, Image
+from spheroidd.store.ledger import Ledger
+
+NOW = 1_700_000_000.0
+
+
+def facts(plate: str = "P", well: str = "A1", name: str = "1.jpg", sha: str = "x") -> Admission:
+    return Admission(
+        plate=plate,
+        well=well,
+        name=name,
+        timepoint=1,
+        field=None,
+        channel=None,
+        captured_at=timestamp(NOW),
+        captured_from="name",
+        plate_key=plate,
+        well_key=well,
+        time_key=timestamp(NOW),
+        sha256=sha,
+        size=5,
+        mtime_ns=7,
+        width=4,
+        height=3,
+        bit_depth=8,
+        pixel_size_um=None,
+    )
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Database:
+    return Database(tmp_path / "spheroidd.db")
+
+
+@pytest.fixture
+def ledger(database: Database) -> Ledger:
+    return Ledger(database)
+
+
+def arrive(ledger: Ledger, *paths: str) -> list[int]:
+    ledger.arrive("/e", [(path, 5, 7) for path in paths], NOW)
+    return [image.id for image in ledger.waiting("/e")]
+
+
+def steps(database: Database, image_id: int) -> list[tuple[str | None, str, str]]:
+    rows = database.rows(
+        "SELECT * FROM transitions WHERE image_id = :id ORDER BY id", {"id": image_id}
+    )
+    return [(row["from_state"], row["to_state"], row["reason"]) for row in rows]
+
+
+def test_the_life_of_an_image_is_recorded(ledger: Ledger, database: Database) -> None:
+    [image_id] = arrive(ledger, "/e/P/A1/1.jpg")
+    assert ledger.admit(image_id, facts(), NOW)
+    assert ledger.counts() == {"waiting": 0, "ready": 1, "segmented": 0, "measured": 0, "failed": 0}
+    assert steps(database, image_id) == [
+        (None, "waiting", "seen"),
+        ("waiting", "ready", "complete"),
+    ]
+
+
+def test_a_claim_is_exclusive_even_among_threads(ledger: Ledger) -> None:
+    for index, image_id in enumerate(arrive(ledger, *(f"/e/P/A1/{n}.jpg" for n in range(40)))):
+        ledger.admit(image_id, facts(sha=str(index)), NOW)
+    taken: list[int] = []
+
+    def work() -> None:
+        while images := ledger.claim("ready", NOW):
+            taken.extend(image.id for image in images)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken)) == 40
+
+
+def test_what_a_dead_daemon_held_is_handed_back(ledger: Ledger) -> None:
+    ledger.admit(arrive(ledger, "/e/P/A1/1.jpg")[0], facts(), NOW)
+    assert ledger.claim("ready", NOW)
+    assert not ledger.claim("ready", NOW)
+    assert ledger.recover() == 1
+    assert ledger.claim("ready", NOW)
+
+
+def failed(ledger: Ledger) -> Image:
+    ledger.admit(arrive(ledger, "/e/P/A1/1.jpg")[0], facts(), NOW)
+    [image] = ledger.claim("ready", NOW)
+    assert ledger.fail(image, "because", NOW)
+    return image
+
+
+def test_failures_back_off_and_are_set_aside_in_the_end(ledger: Ledger) -> None:
+    failed(ledger)
+    now = NOW
+    for seconds in BACK_OFF:
+        assert ledger.retry_due(now + seconds - 1) == 0
+        now += seconds
+        assert ledger.retry_due(now) == 1
+        [image] = ledger.claim("ready", now)
+        again = ledger.fail(image, "because", now)
+    assert not again
+    assert ledger.retry_due(now + 1e9) == 0
+    assert ledger.retry(now, plate="other") == 0
+    assert ledger.retry(now, plate="P", well="A1") == 1
+    assert ledger.claim("ready", now)[0].attempts == 0
+
+
+def test_a_permanent_failure_is_set_aside_at_once(ledger: Ledger) -> None:
+    arrive(ledger, "/e/x.jpg")
+    [image] = ledger.waiting("/e")
+    assert not ledger.fail(image, "no such thing", NOW, permanent=True)
+    assert ledger.retry_due(NOW + 1e9) == 0
+    assert ledger.look_again(NOW) == 1
+
+
+def test_new_content_supersedes_and_the_same_content_does_not(
+    ledger: Ledger, database: Database
+) -> None:
+    [first] = arrive(ledger, "/e/P/A1/1.jpg")
+    ledger.admit(first, facts(sha="old"), NOW)
+    [second] = arrive(ledger, "/e/P/A1/1.jpg")
+    assert ledger.admit(second, facts(sha="new"), NOW)
+    assert steps(database, first)[-1][:2] == ("ready", "superseded")
+    [third] = arrive(ledger, "/e/P/A1/1.jpg")
+    assert not ledger.admit(third, facts(sha="new"), NOW)
+    assert steps(database, third)[-1] == (
+        "waiting",
+        "superseded",
+        f"same content as image {second}",
+    )
+    assert [image.id for image in ledger.claim("ready", NOW, limit=9)] == [second]
+
+
+def test_a_superseded_image_can_not_be_finished(ledger: Ledger) -> None:
+    [first] = arrive(ledger, "/e/P/A1/1.jpg")
+    ledger.admit(first, facts(sha="old"), NOW)
+    [image] = ledger.claim("ready", NOW)
+    [second] = arrive(ledger, "/e/P/A1/1.jpg")
+    ledger.admit(second, facts(sha="new"), NOW)
+    with pytest.raises(ClaimLostError):
+        ledger.fail(image, "late", NOW)
+
+
+def test_suspects_are_told_from_fresh_images(ledger: Ledger, database: Database) -> None:
+    for index, image_id in enumerate(arrive(ledger, "/e/1.jpg", "/e/2.jpg")):
+        ledger.admit(image_id, facts(sha=str(index)), NOW)
+    with database.write() as sql:
+        sql.execute("UPDATE images SET state = 'segmented', segmented_at = ?", (timestamp(NOW),))
+    [image] = ledger.claim("segmented", NOW, plate="P", suspects=False)
+    ledger.release([image.id], suspect=True)
+    [pending] = ledger.pending_plates()
+    assert (pending.fresh, pending.suspects) == (1, 1)
+    assert [i.id for i in ledger.claim("segmented", NOW, suspects=True, limit=5)] == [image.id]
+
+
+def test_what_a_plate_shares_is_settled_once(ledger: Ledger) -> None:
+    ledger.settle_plate("P", scale_low=3, scale_high=900)
+    ledger.settle_plate("P", scale_low=1, origin_at="then")
+    row = ledger.plate("P")
+    assert (row["scale_low"], row["scale_high"], row["origin_at"]) == (3, 900, "then")
+    assert ledger.plate("Q")["scale_low"] is None
+
+
+def test_states_that_make_no_sense_are_refused_by_the_database(database: Database) -> None:
+    def insert(**values: object) -> None:
+        with database.write() as sql:
+            sql.table("images").insert(
+                {"root": "/", "path": "/x", "size": 1, "mtime_ns": 1, "seen_at": "t", **values}
+            )
+
+    for values in (
+        {"state": "lost"},
+        {"state": "ready"},
+        {"state": "failed"},
+        {"captured_from": "guess"},
+    ):
+        with pytest.raises(sqlite3.IntegrityError):
+            insert(**values)
+    insert(state="waiting")
+
+
+def test_readers_can_not_write_and_do_not_make_a_database(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="spheroidd run"):
+        Reader(tmp_path / "spheroidd.db")
+    assert not (tmp_path / "spheroidd.db").exists()
+    Database(tmp_path / "spheroidd.db").close()
+    with Reader(tmp_path / "spheroidd.db") as reader, pytest.raises(sqlite3.OperationalError):
+        reader.rows("DELETE FROM images RETURNING id")
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spheroidd.db"
+    database = Database(path)
+    with database.write() as sql:
+        sql.execute(
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at)"
+            " VALUES ('spheroidd', 'm999_from_the_future', 'then')"
+        )
+    database.close()
+    with pytest.raises(StoreError, match="newer spheroidd"):
+        Database(path)
+
+
+def test_rubbish_in_place_of_a_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "spheroidd.db"
+    path.write_bytes(b"this is not a database, but long enough to be looked at" * 50)
+    with pytest.raises(StoreError, match="can't be opened"):
+        Database(path)

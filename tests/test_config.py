@@ -1,0 +1,101 @@
+"""Every problem at once, each with where, what was found and what to do."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spheroidd.config import Config, load_config
+from spheroidd.errors import ConfigError
+from spheroidd.intake.naming import check_pattern
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+GOOD = "watch: [{path: export}]\nstate_dir: state\n"
+
+
+def load(tmp_path: Path, text: str) -> Config:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return load_config(path, check_pattern)
+
+
+def problems(tmp_path: Path, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, text)
+    assert caught.value.exit_code == 78
+    return str(caught.value)
+
+
+def test_the_example_is_valid_and_its_comments_name_real_settings() -> None:
+    text = (REPOSITORY / "config.example.yaml").read_text()
+    assert load_config(REPOSITORY / "config.example.yaml", check_pattern).segmentation.model == (
+        "isnet-general-use"
+    )
+    first, _, more = text.partition("# Everything else has a default; uncomment what you need.\n")
+    uncommented = "\n".join(line.removeprefix("# ").removeprefix("#") for line in more.splitlines())
+    everything = Config.model_validate(
+        {**yaml.safe_load(uncommented), "state_dir": "/var/lib/spheroidd"}
+    )
+    assert everything.measurement.batch.max_images == 24
+    assert len([line for line in first.splitlines() if line.strip() and line[0] != "#"]) <= 13
+
+
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD + "measurement: {pipeline: my/own.cppipe}\n")
+    assert config.watch[0].path == tmp_path / "export"
+    assert config.state_dir == tmp_path / "state"
+    assert config.measurement.pipeline == str(tmp_path / "my/own.cppipe")
+    assert load(tmp_path, GOOD).measurement.pipeline == "mask"
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    told = problems(
+        tmp_path,
+        "watch:\n  - {path: a, observer: foo, settle_seconds: -1, extensions: [bmp], colour: red}\n"
+        "segmentation: {threshold: 1.5}\nmeasurement: {workers: 3}\n",
+    )
+    for line in (
+        "7 problems",
+        "watch[0].observer is 'foo': choose one of 'auto', 'native' or 'polling'",
+        "watch[0].settle_seconds is -1: must be greater than or equal to 0",
+        "watch[0].extensions[0] is 'bmp': choose one of",
+        "watch[0].colour is 'red': no such setting; known here are extensions,",
+        "state_dir: this setting is needed",
+        "segmentation.threshold is 1.5: must be less than 1",
+        "measurement.workers is 3: choose one of 'auto' or 1",
+    ):
+        assert line in told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "holds no settings"),
+        ("- 1", "holds no settings"),
+        ("watch: [", "not valid YAML"),
+        (GOOD + "state_dir: other\n", "the key 'state_dir' stands here twice"),
+        ("watch: []\nstate_dir: s\n", "watch"),
+        ("watch: [{path: e}]\nstate_dir: e/s\n", "never writes where the instrument does"),
+        ("watch: [{path: s/e}]\nstate_dir: s\n", "never writes where the instrument does"),
+        ("watch: [{path: e}, {path: e/f}]\nstate_dir: s\n", "overlap, so images would count twice"),
+        (GOOD + "segmentation: {model: none}\n", "needs a model"),
+        ("watch: [{path: e, pattern: '('}]\nstate_dir: s\n", "watch[0].pattern"),
+        ("watch: [{path: e, pattern: '(?P<plate>.)/x'}]\nstate_dir: s\n", "well"),
+        ("watch: [{path: e, timezone: Mars/Crater}]\nstate_dir: s\n", "not a time zone"),
+        ("watch: [{path: e, interval_minutes: .inf}]\nstate_dir: s\n", "interval_minutes"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    assert told in problems(tmp_path, text)
+
+
+def test_a_missing_file_says_where_to_begin(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.example\.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_it_is_frozen_and_its_dump_reads_back(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD)
+    with pytest.raises(ValueError, match="frozen"):
+        config.state_dir = Path("/")  # type: ignore[misc]
+    assert load(tmp_path, config.dump()) == config
