@@ -1,0 +1,277 @@
+"""Files as they really arrive, stepped by hand with an invented clock."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from spheroidd.errors import ImageError
+from spheroidd.intake.naming import NamePattern
+from spheroidd.intake.original import read_original
+from spheroidd.intake.stage import Folder, Intake
+from spheroidd.store.database import Database
+from spheroidd.store.health import Health
+from spheroidd.store.ledger import Ledger
+from spheroidd.store.paths import to_stored
+
+NOW = 1_700_000_000.0
+PATTERN = r"(?P<plate>[^/]+)/(?:.+/)?(?P<well>[^/]+)/(?P<name>[^/]+)$"
+
+
+class Bench:
+    """One intake on one folder, with a clock that only moves when told."""
+
+    def __init__(self, tmp_path: Path, log: Any, **settings: Any) -> None:
+        self.root = tmp_path / "export"
+        self.root.mkdir(exist_ok=True)
+        values: dict[str, Any] = {
+            "root": self.root,
+            "pattern": NamePattern(PATTERN),
+            "extensions": ("jpg", "png", "tif"),
+            "observer": "polling",
+            "settle_seconds": 5.0,
+            "poll_seconds": 60.0,
+            "scan_seconds": 300.0,
+            "interval_minutes": None,
+            "timezone": UTC,
+            "pixel_size_um": None,
+            **settings,
+        }
+        self.database = Database(tmp_path / "spheroidd.db")
+        self.ledger = Ledger(self.database)
+        self.clock = 0.0
+        self.intake = Intake(
+            Folder(**values),
+            self.ledger,
+            Health(self.database),
+            log,
+            lambda: None,
+            lambda: self.clock,
+        )
+        self.intake.start(NOW)
+
+    def step_all(self) -> None:
+        for _ in range(1000):
+            if not self.intake.step(NOW + self.clock):
+                return
+        raise AssertionError("it never comes to rest")
+
+    def pass_time(self, seconds: float, *, scan: bool = False) -> None:
+        self.clock += seconds
+        if scan:
+            self.intake.rescan()
+        self.step_all()
+
+    def arrive(self, seconds: float = 6.0) -> None:
+        """A scan sees what is there, and the settling time passes."""
+        self.pass_time(1, scan=True)
+        self.pass_time(seconds)
+
+    def picture(self, name: str, size: tuple[int, int] = (60, 40), seed: int = 0) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(seed).integers(0, 255, size[::-1], dtype=np.uint8)
+        Pillow.fromarray(noise).save(path)
+        return path
+
+    def rows(self, columns: str = "*") -> list[dict[str, Any]]:
+        return self.database.rows(f"SELECT {columns} FROM images ORDER BY id")
+
+
+@pytest.fixture
+def bench(tmp_path: Path, captured_log: Any) -> Any:
+    made: list[Bench] = []
+
+    def make(**settings: Any) -> Bench:
+        made.append(Bench(tmp_path, captured_log[0], **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.intake.stop()
+        one.database.close()
+
+
+def test_nothing_is_taken_in_before_it_is_quiet(bench: Any) -> None:
+    b = bench()
+    path = b.picture("P/A1/A1_011.png")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    b.pass_time(1, scan=True)
+    b.pass_time(4)
+    path.write_bytes(whole)  # the instrument goes on writing
+    b.pass_time(2)
+    assert b.ledger.counts()["waiting"] == 1
+    b.pass_time(6)
+    [row] = b.rows()
+    assert (row["state"], row["plate"], row["well"], row["name"], row["timepoint"]) == (
+        "ready",
+        "P",
+        "A1",
+        "A1_011.png",
+        11,
+    )
+    assert (row["width"], row["height"], row["bit_depth"]) == (60, 40, 8)
+    assert row["captured_from"] == "mtime"
+    assert row["time_key"] == "frame 000000000011"
+
+
+def test_damaged_files_fail_with_a_reason_and_the_rest_goes_on(bench: Any) -> None:
+    b = bench()
+    good = b.picture("P/A1/1.jpg")
+    bad = {
+        "truncated.jpg": good.read_bytes()[:-300],
+        "zero tail.jpg": good.read_bytes()[:-300] + bytes(300),
+        "empty.jpg": b"",
+        "text.jpg": b"Dear colleague, please find attached the images.",
+    }
+    for name, content in bad.items():
+        (b.root / "P" / "A1" / name).write_bytes(content)
+    (b.root / "P" / "A1" / "folder.jpg").mkdir()
+    (b.root / "nameless.jpg").write_bytes(good.read_bytes())
+    b.arrive()
+    states = {Path(row["path"]).name: row for row in b.rows()}
+    assert states["1.jpg"]["state"] == "ready"
+    for name in bad:
+        assert states[name]["state"] == "failed", name
+        assert states[name]["next_try_at"] is not None
+        assert len(states[name]["reason"]) > 20
+    nameless = states["nameless.jpg"]
+    assert nameless["state"] == "failed"
+    assert "check --names" in nameless["reason"]
+    assert "folder.jpg" not in states
+
+
+def test_a_file_that_is_mended_is_looked_at_afresh(bench: Any) -> None:
+    b = bench()
+    path = b.picture("P/A1/1.jpg")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-200] + bytes(200))
+    b.arrive()
+    assert b.rows()[0]["state"] == "failed"
+    path.write_bytes(whole)
+    os.utime(path, (1, 1))
+    b.arrive()
+    [row] = b.rows()
+    assert (row["state"], row["attempts"], row["reason"]) == ("ready", 0, None)
+
+
+def test_new_content_is_a_new_version_and_a_touch_is_not(bench: Any) -> None:
+    b = bench()
+    path = b.picture("P/A1/1.png")
+    b.arrive()
+    os.utime(path, (5, 5))
+    b.arrive()
+    assert [row["state"] for row in b.rows()] == ["ready", "superseded"]
+    b.arrive()
+    assert len(b.rows()) == 2  # seen once, not at every scan
+    b.picture("P/A1/1.png", seed=1)
+    b.arrive()
+    assert [(row["version"], row["state"]) for row in b.rows()] == [
+        (1, "superseded"),
+        (2, "superseded"),
+        (3, "ready"),
+    ]
+
+
+def test_content_that_changes_after_it_was_taken_in_is_not_measured(bench: Any) -> None:
+    b = bench()
+    b.picture("P/A1/1.png")
+    b.arrive()
+    [image] = b.ledger.claim("ready", NOW)
+    assert read_original(b.ledger, image).shape == (40, 60)
+    b.picture("P/A1/1.png", seed=1)
+    with pytest.raises(ImageError, match="changed"):
+        read_original(b.ledger, image)
+
+
+def test_a_missing_folder_is_degraded_and_heals(bench: Any, captured_log: Any) -> None:
+    b = bench()
+    b.picture("P/A1/1.png")
+    b.pass_time(1, scan=True)
+    shutil.move(b.root, b.root.with_name("away"))
+    b.pass_time(6, scan=True)
+    assert b.rows()[0]["state"] == "waiting"  # nothing is lost because a mount is gone
+    [folder] = b.database.rows("SELECT * FROM folders")
+    assert folder["health"] == "degraded"
+    assert "No such file" in folder["reason"]
+    assert [e for e in captured_log[1] if e["event"] == "folder degraded"]
+    shutil.move(b.root.with_name("away"), b.root)
+    b.arrive()
+    b.pass_time(6)
+    assert b.rows()[0]["state"] == "ready"
+    assert b.database.rows("SELECT health FROM folders") == [{"health": "ok"}]
+
+
+def test_a_file_deleted_before_it_is_read_is_recorded(bench: Any) -> None:
+    b = bench()
+    path = b.picture("P/A1/1.png")
+    b.pass_time(1, scan=True)
+    path.unlink()
+    b.pass_time(6)
+    [row] = b.rows()
+    assert row["state"] == "failed"
+    assert "No such file" in row["reason"]
+
+
+def test_odd_names_get_through(bench: Any) -> None:
+    b = bench()
+    names = ["my, plate (é)/A 1/im 'a' \"b\".png", "new\nline/A1/1.png", "P/A1/\udcff\udcfe.png"]
+    for name in names:
+        b.picture(name)
+    b.arrive()
+    rows = b.rows()
+    assert {row["state"] for row in rows} == {"ready"}
+    assert {row["path"] for row in rows} == {to_stored(str(b.root / name)) for name in names}
+    assert {row["plate"] for row in rows} == {"my, plate (é)", "new\nline", "P"}
+    for image in b.ledger.claim("ready", NOW, limit=9):
+        assert read_original(b.ledger, image).shape == (40, 60)
+
+
+def test_a_backlog_is_taken_in_natural_order(bench: Any) -> None:
+    b = bench()
+    for number in (10, 2, 1, 33):
+        b.picture(f"P/A1/d{number}.png", seed=number)
+    b.arrive()
+    assert [row["name"] for row in b.rows()] == ["d1.png", "d2.png", "d10.png", "d33.png"]
+
+
+def test_frame_numbers_and_the_interval_give_the_time(bench: Any) -> None:
+    b = bench(interval_minutes=90.0)
+    for number in (0, 1, 10):
+        b.picture(f"P/A1/f{number}.png", seed=number)
+    b.arrive()
+    times = [datetime.fromisoformat(row["captured_at"]) for row in b.rows()]
+    assert [(t - times[0]).total_seconds() / 60 for t in times] == [0, 90, 900]
+    assert {row["captured_from"] for row in b.rows()} == {"interval"}
+
+
+def test_16_bit_is_scaled_alike_on_a_whole_plate(bench: Any) -> None:
+    b = bench()
+    folder = b.root / "P" / "A1"
+    folder.mkdir(parents=True)
+    base = np.random.default_rng(0).integers(1000, 3000, (40, 60)).astype(np.uint16)
+    tifffile.imwrite(folder / "1.tif", base, compression="lzw")
+    tifffile.imwrite(folder / "2.tif", (base // 2).astype(np.uint16))
+    b.arrive()
+    one, two = (read_original(b.ledger, image) for image in b.ledger.claim("ready", NOW, limit=2))
+    assert one.dtype == two.dtype == np.uint8
+    assert int(one.max()) - int(one.min()) > 100  # contrast is kept
+    assert one.mean() > two.mean() + 20  # a darker image stays darker
+
+
+def test_the_instruments_files_are_untouched(bench: Any) -> None:
+    b = bench()
+    path = b.picture("P/A1/1.png")
+    before = (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode)
+    b.arrive()
+    for image in b.ledger.claim("ready", NOW):
+        read_original(b.ledger, image)
+    assert (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode) == before
+    assert sorted(p.name for p in b.root.rglob("*")) == ["1.png", "A1", "P"]
