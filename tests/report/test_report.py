@@ -1,0 +1,190 @@
+"""The growth table: its columns, its order, its hours and percentages; export, status, picture."""
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+
+from spheroidd.intake.naming import natural_key
+from spheroidd.report.export import export_csv
+from spheroidd.report.plots import growth_curves
+from spheroidd.report.status import snapshot
+from spheroidd.store.database import Database, Reader, timestamp
+from spheroidd.store.health import Health
+from spheroidd.store.images import Admission
+from spheroidd.store.ledger import Ledger
+from spheroidd.store.reading import growth
+from spheroidd.store.results import (
+    MeasurementRecord,
+    ObjectRecord,
+    Results,
+    SegmentationRecord,
+)
+
+NOW = 1_700_000_000.0
+CONTRACT = [
+    "plate",
+    "well",
+    "image_path",
+    "captured_at",
+    "hours",
+    "area_px",
+    "area_um2",
+    "relative_area_pct",
+    "n_objects",
+    "peak_probability",
+    "flags",
+    "excluded",
+    "model",
+    "pipeline",
+    "measured_at",
+]
+
+
+def measure(db: Database, well: str, hours: float, area: float, pixel: float | None = 2.0) -> None:
+    """Take one image through its whole life."""
+    ledger, results = Ledger(db), Results(db)
+    name = f"{well}_{hours:g}.jpg"
+    ledger.arrive("/e", [(f"/e/P/{well}/{name}", 1, 1)], NOW)
+    [image] = ledger.waiting("/e")
+    at = timestamp(NOW + hours * 3600)
+    facts = Admission(
+        plate="P",
+        well=well,
+        name=name,
+        timepoint=None,
+        field=None,
+        channel=None,
+        captured_at=at,
+        captured_from="name",
+        plate_key="P",
+        well_key=natural_key(well),
+        time_key=at,
+        sha256=name,
+        size=1,
+        mtime_ns=1,
+        width=9,
+        height=9,
+        bit_depth=8,
+        pixel_size_um=pixel,
+    )
+    ledger.admit(image.id, facts, NOW)
+    [image] = ledger.claim("ready", NOW)
+    results.segmented(
+        image,
+        SegmentationRecord("u2netp", "md5", 0.5, "CPU", 0.97, 7, "m", "w", 0.1, "0"),
+        NOW,
+    )
+    [image] = ledger.claim("segmented", NOW)
+    batch = results.open_batch(
+        NOW,
+        plate="P",
+        pipeline="mask",
+        pipeline_sha256="x",
+        cellprofiler="4",
+        n_images=1,
+        folder="",
+    )
+    found = [ObjectRecord("Spheroids", 1, area, {"AreaShape_Area": area, "AreaShape_X": None})]
+    objects = found if area else []
+    results.measured(
+        image,
+        MeasurementRecord(
+            results.segmentation(image.id).id,
+            batch,
+            area,
+            area * 4 if pixel else None,
+            pixel,
+            len(objects),
+            [] if area else ["no_spheroid"],
+            None,
+            "0",
+            spheroid=0 if area else None,
+            objects=objects,
+        ),
+        NOW,
+    )
+    results.close_batch(batch, "complete", NOW)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Any:
+    db = Database(tmp_path / "spheroidd.db")
+    for well, hours, area in (
+        ("A10", 1, 50), ("A2", 6, 300), ("A2", 3, 200), ("A2", 0, 100), ("B1", 0, 0), ("B1", 3, 0),
+    ):  # fmt: skip
+        measure(db, well, hours, area)
+    yield db
+    db.close()
+
+
+def test_growth_has_the_contracts_columns_in_order(database: Database) -> None:
+    with Reader(database.path) as reader:
+        rows = growth(reader)
+        assert list(reader.rows("SELECT * FROM growth")[0]) == CONTRACT == list(rows[0])
+    assert [(row["well"], row["hours"]) for row in rows] == [
+        ("A2", 0), ("A2", 3), ("A2", 6), ("A10", 1), ("B1", 0), ("B1", 3),
+    ]  # fmt: skip
+    assert [row["relative_area_pct"] for row in rows] == [100, 200, 300, 100, None, None]
+    assert rows[0]["area_um2"] == 400
+    assert (rows[4]["area_px"], rows[4]["flags"], rows[4]["n_objects"]) == (0, "no_spheroid", 0)
+
+
+def test_excluded_rows_do_not_set_the_hundred_per_cent(database: Database) -> None:
+    with database.write() as sql:
+        sql.execute(
+            "UPDATE measurements SET excluded = 1 WHERE image_id ="
+            " (SELECT id FROM images WHERE path = '/e/P/A2/A2_0.jpg')"
+        )
+    with Reader(database.path) as reader:
+        rows = [row for row in growth(reader, "P") if row["well"] == "A2"]
+    assert [row["relative_area_pct"] for row in rows] == [50, 100, 150]
+    assert [row["excluded"] for row in rows] == [1, 0, 0]
+
+
+def test_the_export_is_the_view(database: Database) -> None:
+    stream = io.StringIO()
+    with Reader(database.path) as reader:
+        assert export_csv(reader, stream) == 6
+        assert export_csv(reader, io.StringIO(), plate="other") == 0
+    rows = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    assert list(rows[0]) == CONTRACT
+    assert rows[5]["relative_area_pct"] == ""
+    assert float(rows[2]["area_px"]) == 300
+
+
+def test_every_object_keeps_all_its_numbers(database: Database) -> None:
+    [row] = database.rows(
+        "SELECT o.* FROM objects o JOIN measurements m ON m.id = o.measurement_id"
+        " JOIN images i ON i.id = m.image_id WHERE i.path = '/e/P/A2/A2_6.jpg'"
+    )
+    assert (row["name"], row["is_spheroid"], row["area_px"]) == ("Spheroids", 1, 300)
+    assert '"AreaShape_X": null' in row["features"]
+
+
+def test_the_status_counts_and_says_whether_anyone_is_there(database: Database) -> None:
+    health = Health(database)
+    health.started(NOW, pid=1, version="0")
+    health.folder("/e", "gone", None, NOW, scanned=False)
+    health.folder("/e", "still gone", None, NOW + 60, scanned=False)
+    with Reader(database.path) as reader:
+        found = snapshot(reader, NOW + 5)
+        assert found["daemon"]["running"]
+        assert not snapshot(reader, NOW + 500)["daemon"]["running"]
+    assert found["totals"] == {
+        "seen": 6, "waiting": 0, "segmented": 6, "measured": 6, "failed": 0
+    }  # fmt: skip
+    [folder] = found["folders"]
+    assert (folder["health"], folder["since"]) == ("degraded", timestamp(NOW))
+
+
+def test_the_picture_is_a_picture(database: Database, tmp_path: Path) -> None:
+    with Reader(database.path) as reader:
+        rows = growth(reader)
+    growth_curves(rows, tmp_path / "curves.png", {"P": {"A2": [(0, 400.0), (6, 1200.0)]}})
+    with Pillow.open(tmp_path / "curves.png") as picture:
+        assert picture.width > 500
+        assert len(picture.convert("RGB").getcolors(100_000) or []) > 20
