@@ -26,6 +26,10 @@ from spheroidd.store.results import (
 
 NOW = 1_700_000_000.0
 CONTRACT = [
+    "plate", "well", "image_path", "captured_at", "hours", "area_px", "area_um2",
+    "relative_area_pct", "n_objects", "peak_probability", "flags", "excluded", "model",
+    "pipeline", "measured_at",
+]  # fmt: skip
     "plate",
     "well",
     "image_path",

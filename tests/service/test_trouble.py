@@ -1,0 +1,177 @@
+"""Bad input and bad circumstances: a clear message, a recorded state, and the rest goes on."""
+
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from PIL import Image as Pillow
+
+from spheroidd.simulator.instrument import Instrument
+from spheroidd.simulator.plan import mixed_plates, plan
+
+from .conftest import Daemon
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two wells, three frames, as the simulated instrument writes them."""
+    import threading
+
+    folder = tmp_path_factory.mktemp("instrument")
+    shots = plan(mixed_plates(1, 2, seed=3), 3)
+    Instrument(folder, shots, interval_seconds=0, pieces=1, pause_seconds=0).run(threading.Event())
+    return folder
+
+
+def one_of(pictures: Path) -> bytes:
+    return sorted(pictures.rglob("*.jpg"))[0].read_bytes()
+
+
+def test_bad_files_fail_alone(daemon: Daemon, pictures: Path) -> None:
+    daemon.configure()
+    shutil.copytree(pictures, daemon.export, dirs_exist_ok=True)
+    good = one_of(pictures)
+    well = daemon.export / "bad, plate (é)" / "A 1"
+    well.mkdir(parents=True)
+    bad: dict[str, bytes] = {
+        "truncated.jpg": good[:-2000],
+        "zeros.jpg": good[: len(good) // 2] + bytes(len(good) // 2),
+        "empty.jpg": b"",
+        "text.jpg": b"Dear colleague, the images are on the other drive.",
+        "png header.png": b"\x89PNG\r\n\x1a\n" + bytes(40),
+    }
+    for name, content in bad.items():
+        (well / name).write_bytes(content)
+    (well / "folder.jpg").mkdir()
+    os.mkfifo(well / "pipe.jpg")
+    (well / 'it\'s "good",\nreally.jpg').write_bytes(good)
+    Path(os.fsdecode(os.fsencode(well) + b"/\xff\xfe.jpg")).write_bytes(good[:-1] + b"\xd9")
+    (daemon.export / "nameless.jpg").write_bytes(good)
+
+    daemon.command("run", "--until-idle", check=3)
+
+    assert len(daemon.exported()) == 6 + 2
+    failed = daemon.rows("SELECT path, reason FROM images WHERE state = 'failed'")
+    assert {Path(row["path"]).name for row in failed} == {*bad, "nameless.jpg"}
+    assert all(row["reason"] for row in failed)
+    shown = daemon.command("status").stdout
+    assert "truncated.jpg" in shown
+    assert "spheroidd retry" in shown or "tried again at" in shown
+    names = daemon.command("check", "--names").stdout
+    assert "bad, plate (é)" in names
+
+
+def test_a_27_megapixel_image_is_measured(daemon: Daemon, pictures: Path) -> None:
+    daemon.configure()
+    with Pillow.open(sorted(pictures.rglob("*.jpg"))[0]) as small:
+        large = small.resize((6400, 4300), Pillow.Resampling.BILINEAR)
+    (daemon.export / "P" / "A1").mkdir(parents=True)
+    large.save(daemon.export / "P" / "A1" / "1.tif")
+    daemon.command("run", "--until-idle")
+    [row] = daemon.exported()
+    assert float(row["area_px"]) > 100_000
+
+
+def test_a_stopped_daemon_finishes_or_hands_back_and_leaves_no_orphan(
+    daemon: Daemon, pictures: Path
+) -> None:
+    daemon.configure(measurement={"batch": {"max_images": 3, "max_wait_seconds": 0}})
+    shutil.copytree(pictures, daemon.export, dirs_exist_ok=True)
+    daemon.start()
+    daemon.wait_until(lambda: daemon.count("segmented") + daemon.count("measured") > 0)
+    assert daemon.process is not None
+    children = psutil.Process(daemon.process.pid).children(recursive=True)
+    assert children, "CellProfiler's worker"
+    assert daemon.end(signal.SIGTERM) == 0
+    assert daemon.rows("SELECT id FROM images WHERE claimed_at IS NOT NULL") == []
+    assert not [child for child in children if child.is_running()]
+    daemon.command("run", "--until-idle")
+    assert len(daemon.exported()) == 6
+
+
+def test_a_killed_worker_is_replaced_and_nothing_is_lost(daemon: Daemon, pictures: Path) -> None:
+    daemon.configure(measurement={"batch": {"max_images": 1, "max_wait_seconds": 0}})
+    shutil.copytree(pictures, daemon.export, dirs_exist_ok=True)
+    daemon.start()
+    daemon.wait_until(lambda: daemon.count("measured") >= 1)
+    assert daemon.process is not None
+    [worker] = psutil.Process(daemon.process.pid).children(recursive=True)
+    worker.kill()
+    daemon.wait_until(lambda: daemon.count("measured") == 6)
+    assert daemon.end() == 0
+    assert daemon.count("failed") == 0
+
+
+def test_a_second_daemon_on_the_same_state_is_refused(daemon: Daemon) -> None:
+    daemon.configure()
+    daemon.start()
+    daemon.wait_until(lambda: any(line["event"] == "ready" for line in daemon.log()))
+    done = daemon.command("run", "--until-idle", check=1)
+    assert "Another spheroidd" in done.stderr
+    assert daemon.end() == 0
+
+
+WRONG: dict[str, tuple[dict[str, Any], int, str]] = {
+    "an unknown model": ({"segmentation": {"model": "u2nett"}}, 1, "u2netp"),
+    "a model that is not fetched": (
+        {"segmentation": {"model": "birefnet-dis"}}, 1, "spheroidd model fetch birefnet-dis",
+    ),
+    "a model file that is missing": ({"segmentation": {"model": "my/own.onnx"}}, 1, "own.onnx"),
+    "an accelerator that is not there": (
+        {"segmentation": {"model": "u2netp", "device": "cuda", "require": True}}, 1, "CUDA",
+    ),
+    "a pipeline that is missing": ({"measurement": {"pipeline": "my.cppipe"}}, 1, "my.cppipe"),
+    "a setting that does not exist": ({"segmentation": {"modle": "x"}}, 78, "segmentation.modle"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_what_can_not_start_says_what_to_do(daemon: Daemon, what: str) -> None:
+    sections, code, told = WRONG[what]
+    daemon.configure(**sections)
+    done = daemon.command("run", "--until-idle", check=code)
+    assert told in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (lambda text: "This is not a pipeline at all.\n", "pipeline"),
+        (lambda text: text.replace("MeasureObjectSizeShape:", "MeasureDreams:"), "MeasureDreams"),
+        (lambda text: text.replace("Mask", "Fluorescence"), "Fluorescence"),
+    ],
+)
+def test_a_wrong_pipeline_is_refused_at_start(daemon: Daemon, edit: Any, told: str) -> None:
+    from spheroidd.measure.pipelines import pipeline_path
+
+    wrong = daemon.folder / "wrong.cppipe"
+    wrong.write_text(edit(pipeline_path("mask").read_text()))
+    daemon.configure(measurement={"pipeline": str(wrong)})
+    done = daemon.command("run", "--until-idle", check=1)
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_missing_folder_waits_for_ever_but_is_no_idle(daemon: Daemon, pictures: Path) -> None:
+    daemon.configure(watch={"scan_seconds": 1})
+    daemon.export.rmdir()
+    done = daemon.command("run", "--until-idle", check=1)
+    assert str(daemon.export) in done.stderr.replace("\n", "")
+    daemon.start()
+    daemon.wait_until(lambda: any(line["event"] == "folder degraded" for line in daemon.log()))
+    shutil.copytree(pictures, daemon.export)
+    daemon.wait_until(lambda: daemon.count("measured") == 6)
+    assert daemon.end() == 0
+
+
+def test_a_state_folder_that_can_not_be_written_is_told(daemon: Daemon) -> None:
+    daemon.configure(state_dir="/proc/spheroidd")
+    done = daemon.command("run", "--until-idle", check=1)
+    assert "state_dir" in done.stderr
