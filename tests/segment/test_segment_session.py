@@ -1,0 +1,211 @@
+"""The warm session with the real U²-Net-p: against rembg, real images, and bad inputs."""
+
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import rembg
+from PIL import Image
+
+from spheroidd.errors import ModelError
+from spheroidd.segment import models
+from spheroidd.segment.mask import segment
+from spheroidd.segment.session import RembgSession, open_session
+
+NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+
+
+def disc(height: int = 200, width: int = 300) -> np.ndarray:
+    y, x = np.ogrid[:height, :width]
+    noise = np.random.default_rng(3).normal(0, 4, (height, width))
+    ground = np.where((y - height / 2) ** 2 + (x - width / 2) ** 2 < (height / 4) ** 2, 70, 190)
+    return np.clip(ground + noise, 0, 255).astype(np.uint8)
+
+
+def test_raw_output_stretched_is_rembgs_own_mask(session, home, monkeypatch) -> None:
+    """The only difference from rembg is the stretch and the resizing that we leave out."""
+    monkeypatch.setenv("REMBG_HOME", str(home))
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    picture = Image.fromarray(disc())
+    theirs = rembg.new_session("u2netp", providers=["CPUExecutionProvider"]).predict(picture)[0]
+    raw = session._raw(picture)
+    stretched = (raw - raw.min()) / (raw.max() - raw.min())
+    ours = Image.fromarray((stretched * 255).astype(np.uint8))
+    ours = ours.resize(picture.size, Image.Resampling.LANCZOS)
+    difference = np.abs(np.asarray(ours, int) - np.asarray(theirs, int))
+    assert difference.max() <= 1  # one level of 255, for threads that add in another order
+
+
+def test_probabilities_have_the_images_shape_and_range(session) -> None:
+    grey = disc()
+    found = session.probabilities(grey)
+    assert (found.dtype, found.shape) == (np.float32, grey.shape)
+    assert found.min() >= 0
+    assert 0.9 < found.max() <= 1
+    assert found[100, 150] > 0.9
+    assert found[5, 5] < 0.05
+    colour = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    assert np.allclose(session.probabilities(colour), found, atol=1e-4)
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+def test_a_flat_image_holds_nothing(session, level: int) -> None:
+    found = session.probabilities(np.full((120, 160), level, np.uint8))
+    assert np.isfinite(found).all()
+    assert found.max() < 0.2
+
+
+def test_an_empty_noisy_field_holds_nothing(session) -> None:
+    noise = np.random.default_rng(0).normal(170, 6, (270, 480))
+    field = np.clip(noise, 0, 255).astype(np.uint8)
+    found = segment(field, session.probabilities(field), 0.5)
+    assert found.peak_probability < 0.05
+    assert found.foreground_px == 0
+    assert (found.white == 255).all()
+
+
+def test_the_empty_corners_of_real_frames_hold_nothing(session, real_data) -> None:
+    frames = sorted((real_data / "cell-iq-timelapse" / "export").rglob("*.jpg"))
+    for frame in (frames[0], frames[-1]):
+        corner = np.asarray(Image.open(frame).convert("RGB"))[:160, :240]
+        assert session.probabilities(corner).max() < 0.1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((9, 9), np.uint16),
+        np.zeros((9, 9, 4), np.uint8),
+        np.zeros((9, 9), np.float32),
+        np.zeros(9, np.uint8),
+    ],
+    ids=["16 bit", "alpha", "float", "1-D"],
+)
+def test_only_8_bit_grey_or_colour_is_taken(session, image) -> None:
+    with pytest.raises(ValueError, match="not uint8"):
+        session.probabilities(image)
+
+
+def test_threads_share_one_session(session) -> None:
+    images = [np.roll(disc(), shift, axis=1) for shift in (0, 40, -40)]
+    alone = [session.probabilities(image) for image in images]
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(session.probabilities, images))
+    for one, other in zip(alone, together, strict=True):
+        assert np.allclose(one, other, atol=1e-5)
+
+
+def test_opening_says_what_it_runs_on_and_puts_the_environment_back(
+    u2netp, home, session, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setenv("REMBG_HOME", "/somewhere/else")
+    monkeypatch.setenv("U2NET_HOME", "/somewhere/older")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "put back after the test")
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    opened = open_session(
+        u2netp,
+        home=home,
+        device="cpu",
+        require=True,
+        threads=1,
+        cache_dir=tmp_path,
+        warn=pytest.fail,
+    )
+    assert opened.provider == "CPU"
+    assert opened.model == u2netp
+    assert os.environ["REMBG_HOME"] == "/somewhere/else"
+    assert os.environ["U2NET_HOME"] == "/somewhere/older"
+    assert Path(os.environ["NUMBA_CACHE_DIR"]) == tmp_path / "numba"
+    image = disc()
+    assert np.allclose(opened.probabilities(image), session.probabilities(image), atol=1e-4)
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="this machine's onnxruntime offers CUDA")
+@pytest.mark.parametrize("device", ["auto", "cuda"])
+def test_require_refuses_the_cpu(u2netp, home, device) -> None:
+    with pytest.raises(ModelError) as caught:
+        open_session(u2netp, home=home, device=device, require=True, warn=pytest.fail)
+    assert "offers no CUDA" in caught.value.message
+    assert "require: false" in caught.value.hint
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="this machine's onnxruntime offers CUDA")
+def test_auto_is_content_with_the_cpu_and_an_explicit_wish_warns(u2netp, home, told) -> None:
+    assert open_session(u2netp, home=home, warn=told.append).provider == "CPU"
+    assert told == []
+    opened = open_session(u2netp, home=home, device="cuda", warn=told.append)
+    assert opened.provider == "CPU"
+    assert "offers no CUDA" in told[0]
+    assert "spheroidd[gpu]" in told[0]
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="this machine's onnxruntime offers CUDA")
+def test_an_accelerator_that_is_offered_but_does_not_start(u2netp, home, told, monkeypatch) -> None:
+    """What onnxruntime-gpu does without CUDA's libraries: offer it, then run on the CPU."""
+    offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
+    assert open_session(u2netp, home=home, warn=told.append).provider == "CPU"
+    assert "could not start CUDA" in told[0]
+    with pytest.raises(ModelError, match="could not start CUDA"):
+        open_session(u2netp, home=home, require=True, warn=pytest.fail)
+
+
+def test_weights_that_went_away_are_not_downloaded(u2netp, tmp_path) -> None:
+    path = models.weights_path("u2netp", tmp_path)
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(u2netp.path, path)
+    model = models.resolve("u2netp", tmp_path)
+    path.unlink()
+    with pytest.raises(ModelError, match="gone"):
+        open_session(model, home=tmp_path, device="cpu", warn=pytest.fail)
+    assert not path.exists()
+
+
+def test_a_local_file_and_an_import_run(u2netp, session, tmp_path) -> None:
+    copy = tmp_path / "elsewhere" / "own.onnx"
+    copy.parent.mkdir()
+    shutil.copyfile(u2netp.path, copy)
+    home = tmp_path / "home"
+    image = disc()
+    expected = session.probabilities(image)
+    for model in (models.resolve(str(copy), home), models.import_file(copy, home, name="own")):
+        opened = open_session(model, home=home, device="cpu", warn=pytest.fail)
+        assert np.allclose(opened.probabilities(image), expected, atol=1e-4)
+
+
+def test_half_precision_input_is_fed_half_precision(
+    tmp_path: Path, onnx_file: Callable[..., Path]
+) -> None:
+    model = models.resolve(str(onnx_file("Sigmoid", 320, half=True)), tmp_path)
+    opened = open_session(model, home=tmp_path, device="cpu", warn=pytest.fail)
+    assert opened.probabilities(disc()).dtype == np.float32
+
+
+@pytest.mark.parametrize("operator", ["Identity", "Log"], ids=["not squashed", "not finite"])
+def test_output_that_is_no_probability_is_an_error(
+    tmp_path: Path, onnx_file: Callable[..., Path], operator: str
+) -> None:
+    model = models.resolve(str(onnx_file(operator, 320)), tmp_path)
+    with pytest.raises(ModelError, match="no probabilities"):
+        open_session(model, home=tmp_path, device="cpu", warn=pytest.fail)
+
+
+@pytest.mark.slow
+def test_the_default_family_runs_where_it_was_fetched(home, real_data) -> None:
+    """ISNet with half-precision weights, on two frames; AGPL, so never fetched by a test."""
+    try:
+        model = models.resolve("isnet-imgly-fp16", home)
+    except ModelError as error:
+        pytest.skip(str(error))
+    opened: RembgSession = open_session(model, home=home, device="cpu", warn=pytest.fail)
+    frames = sorted((real_data / "cell-iq-timelapse" / "export").rglob("*.jpg"))
+    for frame, area in ((frames[0], 46315), (frames[2], 51643)):
+        image = np.asarray(Image.open(frame).convert("RGB"))
+        found = segment(image, opened.probabilities(image), 0.5)
+        assert found.peak_probability > 0.94
+        assert found.foreground_px == pytest.approx(area, rel=0.15)
