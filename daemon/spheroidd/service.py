@@ -24,8 +24,8 @@ from spheroidd.intake.naming import NamePattern
 from spheroidd.intake.original import read_original
 from spheroidd.intake.stage import Folder, Intake
 from spheroidd.measure.batches import Rule
-from spheroidd.measure.engine import Engine
-from spheroidd.measure.environment import engine_python
+from spheroidd.measure.engine import Engine, worker_command
+from spheroidd.measure.environment import check as check_environment
 from spheroidd.measure.pipelines import pipeline_path
 from spheroidd.measure.stage import MeasureStage, Protocol
 from spheroidd.segment.models import resolve
@@ -163,7 +163,8 @@ def _engine(
 ) -> tuple[Engine, Protocol]:
     wanted = config.measurement
     path = pipeline_path(wanted.pipeline)
-    engine = Engine(engine_python(home), folder.scratch, log=log.bind(part="cellprofiler"))
+    python = check_environment(home).python
+    engine = Engine(worker_command(python, folder.scratch), log=_worker_log(log))
     engine.start()
     try:
         info = engine.validate(path)
@@ -188,6 +189,13 @@ def _engine(
     name = "Spheroids" if "Spheroids" in info.objects else info.objects[0]
     rule = Rule(wanted.batch.max_images, wanted.batch.max_wait_seconds)
     return engine, Protocol(path, wanted.pipeline, info.sha256, name, rule, __version__)
+
+
+def _worker_log(log: FilteringBoundLogger) -> Callable[..., None]:
+    def tell(event: str, *, level: str = "info", **fields: object) -> None:
+        getattr(log, level)(event, part="cellprofiler", **fields)
+
+    return tell
 
 
 def folder_of(watch: Watch) -> Folder:

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spheroidd.cli.look import progress_table
-from spheroidd.cli.terminal import err, load, out
+from spheroidd.cli.terminal import err, load, out, say, tell
 from spheroidd.config import installation_home
 from spheroidd.errors import SpheroiddError, StoreError
 from spheroidd.store.database import Reader, Row
@@ -77,7 +77,7 @@ def simulate(  # noqa: PLR0917 - each is an option of the command
         written = Instrument(to, shots, interval_seconds=interval).run(
             stop, lambda path, _: status.update(f"writing {len(shots)} images: {path}")
         )
-    err.print(f"{written} images written; the true areas are in {to / 'truth.csv'}")
+    tell(f"{written} images written; the true areas are in {to / 'truth.csv'}")
 
 
 def demo(
@@ -92,15 +92,13 @@ def demo(
 
     config_file = _prepare(to, model)
     settings = load(config_file)
-    err.print(
-        Text(f"The demo segments with {model}; the default for real work is isnet-general-use.")
-    )
+    tell(f"The demo segments with {model}; the default for real work is isnet-general-use.")
     with (to / "spheroidd.log").open("w", encoding="utf-8") as stream:
         log = open_log("info", "json", stream)
         with _instrument(to / "export") as finished, _progress(settings.state_dir):
             code = service.run(settings, installation_home(), log, finished)
     if not finished():
-        err.print("interrupted; `make demo` starts afresh")
+        tell("interrupted; `make demo` starts afresh")
         raise typer.Exit(1)
     _report(to)
     raise typer.Exit(code)
@@ -181,9 +179,9 @@ def _report(to: Path) -> None:
     out.print(_comparison(wells))
     picture = to / "growth.png"
     growth_curves(rows, picture, curves)
-    out.print(f"{len(rows)} of {len(truths)} images measured; everything is in {to}/")
-    out.print(f"growth curves: {picture.resolve()}", soft_wrap=True)
-    out.print(f"next: spheroidd status -c {to / 'config.yaml'}")
+    say(f"{len(rows)} of {len(truths)} images measured; everything is in {to}/")
+    say(f"growth curves: {picture.resolve()}")
+    say(f"next: spheroidd status -c {to / 'config.yaml'}")
 
 
 def _comparison(wells: dict[tuple[str, str], list[tuple[Row, Any]]]) -> Table:

@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.text import Text
 
-from spheroidd.cli.terminal import err, out
+from spheroidd.cli.terminal import say, tell
 from spheroidd.config import installation_home
 
 engine = typer.Typer(
@@ -29,10 +28,8 @@ def install(
     """Install CellProfiler from wheels alone: no Java, no compiler, no window system."""
     from spheroidd.measure import environment
 
-    path = environment.install(
-        installation_home(), python=python, report=lambda line: err.print(Text(line))
-    )
-    out.print(Text(f"CellProfiler is ready: {path}"))
+    path = environment.install(installation_home(), python=python, report=tell)
+    say(f"CellProfiler is ready: {path}")
 
 
 @engine.command()
@@ -41,4 +38,4 @@ def check() -> None:
     from spheroidd.measure import environment
 
     info = environment.check(installation_home())
-    out.print(Text(f"CellProfiler {info.cellprofiler} on {info.python}"))
+    say(f"CellProfiler {info.cellprofiler} on {info.python}")

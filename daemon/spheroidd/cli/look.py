@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from spheroidd.cli.terminal import ConfigFile, database_of, err, out
+from spheroidd.cli.terminal import ConfigFile, database_of, out, say, tell
 from spheroidd.store.database import Database, Reader
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
@@ -43,7 +43,7 @@ def status(
         well = folder["health"] == "ok"
         line = f"{folder['root']}: {folder['health']} since {folder['since']}"
         line += f" ({folder['observer']})" if well else f": {folder['reason']}"
-        out.print(Text(line, style="" if well else "red"))
+        say(line, "" if well else "red")
     out.print(progress_table(found["plates"]))
     _print_failures(found["failures"])
 
@@ -60,24 +60,24 @@ def progress_table(plates: list[dict[str, Any]]) -> Table:
 
 def _print_daemon(daemon: dict[str, Any]) -> None:
     if "pid" not in daemon:
-        out.print("The daemon has never run on this state folder.")
+        say("The daemon has never run on this state folder.")
         return
     what = f"model {daemon['model']} on {daemon['provider']}, pipeline {daemon['pipeline']}"
     if daemon["running"]:
-        out.print(Text(f"running since {daemon['started_at']} (process {daemon['pid']}); {what}"))
+        say(f"running since {daemon['started_at']} (process {daemon['pid']}); {what}")
     else:
         ended = daemon["stopped_at"] or f"without a word {daemon['silent_seconds']:.0f} s ago"
-        out.print(Text(f"not running; it ended {ended}; {what}", style="yellow"))
+        say(f"not running; it ended {ended}; {what}", "yellow")
     if daemon["trouble"]:
-        out.print(Text(f"trouble: {daemon['trouble']}", style="red"))
+        say(f"trouble: {daemon['trouble']}", "red")
 
 
 def _print_failures(failures: list[dict[str, Any]]) -> None:
     for failure in failures:
         when = failure["next_try_at"]
         fate = f"tried again at {when}" if when else "set aside; `spheroidd retry` brings it back"
-        out.print(Text(f"failed: {printable(failure['path'])}", style="red"))
-        out.print(Text(f"  {failure['reason']} ({fate})"))
+        say(f"failed: {printable(failure['path'])}", "red")
+        say(f"  {failure['reason']} ({fate})")
 
 
 def export(
@@ -95,7 +95,7 @@ def export(
         if output is not None:
             stream = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
         count = export_csv(reader, stream, plate)
-    err.print(f"{count} images" + (f" → {output}" if output else ""))
+    tell(f"{count} images" + (f" → {output}" if output else ""))
 
 
 def retry(
@@ -115,4 +115,4 @@ def retry(
         count = Ledger(database).retry(time.time(), plate=plate, well=well, path=wanted)
     finally:
         database.close()
-    out.print(f"{count} failed images will be tried again" if count else "no failed images there")
+    say(f"{count} failed images will be tried again" if count else "no failed images there")

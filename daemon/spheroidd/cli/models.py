@@ -8,7 +8,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from spheroidd.cli.terminal import err, out
+from spheroidd.cli.terminal import out, say, tell
 from spheroidd.config import installation_home
 
 model = typer.Typer(
@@ -42,7 +42,7 @@ def list_them(
         cells = (name, status.state, size, status.licence, status.note)
         table.add_row(*(Text(cell, style=style) for cell in cells))
     out.print(table)
-    out.print(f"in {installation_home() / 'models'}; `spheroidd model fetch NAME` gets one")
+    say(f"in {installation_home() / 'models'}; `spheroidd model fetch NAME` gets one")
 
 
 @model.command()
@@ -70,12 +70,12 @@ def fetch(
     chosen = places.get(source, Path(source))
     home = installation_home()
     there = models.verify(name, home).state == "ok"
-    got = models.fetch(name, home, source=chosen, report=_tell)
+    got = models.fetch(name, home, source=chosen, report=tell)
     if not there:
         # This also compiles what rembg compiles on first use, so that no first start waits for it.
-        _tell(f"running {name} once; the very first time on a machine this takes a minute")
-        open_session(got, home=home, device="cpu", cache_dir=home / "cache", warn=_tell)
-    out.print(Text(f"{got.name} is ready"))
+        tell(f"running {name} once; the very first time on a machine this takes a minute")
+        open_session(got, home=home, device="cpu", cache_dir=home / "cache", warn=tell)
+    say(f"{got.name} is ready")
 
 
 @model.command()
@@ -89,7 +89,7 @@ def verify(
     found = [models.verify(name, home)] if name else models.list_models(home)
     for status in found:
         if name or status.state != "missing":
-            out.print(Text(f"{status.name}: {status.state} {status.path or ''}"))
+            say(f"{status.name}: {status.state} {status.path or ''}")
     wanted = ("damaged", "missing") if name else ("damaged",)
     if any(status.state in wanted for status in found):
         raise typer.Exit(1)
@@ -106,8 +106,4 @@ def import_it(
     from spheroidd.segment import models
 
     got = models.import_file(file, installation_home(), name)
-    out.print(Text(f"{got.name} is ready (md5 {got.md5}); set segmentation.model: {got.name}"))
-
-
-def _tell(line: str) -> None:
-    err.print(Text(line))
+    say(f"{got.name} is ready (md5 {got.md5}); set segmentation.model: {got.name}")

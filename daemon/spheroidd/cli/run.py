@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from spheroidd.cli.terminal import ConfigFile, err, load, out
+from spheroidd.cli.terminal import ConfigFile, err, load, out, say, tell
 from spheroidd.config import Config, installation_home
 
 
@@ -54,7 +54,7 @@ def check(
     """
     settings = load(config)
     for advice in _missing(settings):
-        err.print(Text("still to do: ", style="yellow") + Text(advice))
+        tell(advice, "still to do: ")
     if names:
         _print_names(settings)
     else:
@@ -103,7 +103,7 @@ def _print_names(settings: Config) -> None:
                     outcomes.append(outcome)
                     status.update(f"reading {watch.path}: {len(outcomes)} files")
         except OSError as error:
-            err.print(Text(f"{watch.path} can't be read: {error.strerror}", style="red"))
+            tell(f"{watch.path} can't be read: {error.strerror}", "error: ", "bold red")
             continue
         for outcome in outcomes:
             if outcome.reason:
@@ -115,12 +115,10 @@ def _print_names(settings: Config) -> None:
                 cells = (outcome.path, outcome.plate, outcome.well, outcome.time, outcome.source)
                 table.add_row(*(Text(cell) for cell in cells))
         out.print(table)
-        out.print(f"{counts['images']} images, {counts['ignored']} not used")
+        say(f"{counts['images']} images, {counts['ignored']} not used")
         if weak:
-            err.print(
-                Text("note: ", style="yellow")
-                + Text(
-                    f"{weak} times come from the files' own dates, which copying changes; set "
-                    "`interval_minutes`, or a `pattern` that finds the time in the name"
-                )
+            tell(
+                f"{weak} times come from the files' own dates, which copying changes; set "
+                "`interval_minutes`, or a `pattern` that finds the time in the name",
+                "note: ",
             )

@@ -1,5 +1,6 @@
 """What all commands share: the consoles, the configuration option, how errors look."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from rich.text import Text
 from spheroidd.config import Config, load_config
 from spheroidd.errors import SpheroiddError
 
-out = Console(highlight=False)
+# Where nobody looks at a terminal (a pipe, a file) tables keep their lines whole.
+out = Console(highlight=False, width=None if sys.stdout.isatty() else 250)
 err = Console(stderr=True, highlight=False)
 
 ConfigFile = Annotated[
@@ -19,11 +21,21 @@ ConfigFile = Annotated[
 ]
 
 
+def say(text: str, style: str = "") -> None:
+    """One line on standard output, as it is: no markup, no folding (paths stay whole)."""
+    out.print(Text(text, style=style), soft_wrap=True)
+
+
+def tell(text: str, label: str = "", style: str = "yellow") -> None:
+    """One line on standard error, with a coloured word before it."""
+    err.print(Text(label, style=style) + Text(text), soft_wrap=True)
+
+
 def complain(error: SpheroiddError) -> None:
-    """What is wrong in red, what to do next below it; never a traceback."""
-    err.print(Text("error: ", style="bold red") + Text(error.message))
+    """What is wrong, and what to do next below it; never a traceback."""
+    tell(error.message, "error: ", "bold red")
     if error.hint:
-        err.print(Text(f"  → {error.hint}"))
+        tell(f"  → {error.hint}")
 
 
 def load(path: Path) -> Config:

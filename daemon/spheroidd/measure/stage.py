@@ -132,7 +132,7 @@ class MeasureStage:
             plate=plate,
             pipeline=self._protocol.pipeline_name,
             pipeline_sha256=self._protocol.pipeline_sha256,
-            cellprofiler=self._engine.version,
+            cellprofiler=self._engine.version or "unknown",
             n_images=count,
             folder="",
         )

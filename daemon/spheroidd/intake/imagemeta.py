@@ -1,0 +1,156 @@
+"""What a file says about its own time of capture and pixel size.
+
+Nothing in here raises: metadata that can't be read is as good as none.
+"""
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from xml.etree import ElementTree
+
+_EARLIEST_YEAR = 1980  # before that it is a clock that was never set
+_LONGEST_XML = 4 << 20
+_LONGEST_IFD = 4096
+_LARGEST_PIXEL_UM = 1000.0
+_EXIF_IFD, _DATETIME, _ORIGINAL, _OFFSET, _ORIGINAL_OFFSET = 0x8769, 0x132, 0x9003, 0x9010, 0x9011
+_UM_PER_UNIT = {"µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3}
+
+# EXIF and TIFF write colons; some microscope software writes dashes or nothing.
+_DATE = re.compile(r"(\d{4})[:\-/]?(\d\d)[:\-/]?(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.\d*)?")
+_ZONE = re.compile(r"([+-])(\d\d):(\d\d)")
+
+
+def exif_time(block: bytes) -> datetime | None:
+    """The time in an EXIF block, or in a classic TIFF file, which is built alike.
+
+    DateTimeOriginal, else DateTime (tag 306); with a zone where the block gives its offset.
+    """
+    try:
+        order = {b"II*\0": "<", b"MM\0*": ">"}[block[:4]]
+        main = dict(_entries(block, order, struct.unpack_from(order + "I", block, 4)[0]))
+        detail: dict[int, bytes] = {}
+        if len(pointer := main.get(_EXIF_IFD, b"")) == 4:
+            detail = dict(_entries(block, order, struct.unpack(order + "I", pointer)[0]))
+    except (KeyError, struct.error):
+        return None
+    original = _date(_text(detail.get(_ORIGINAL, b"")), _text(detail.get(_ORIGINAL_OFFSET, b"")))
+    return original or _date(_text(main.get(_DATETIME, b"")), _text(detail.get(_OFFSET, b"")))
+
+
+def tag_time(value: object) -> datetime | None:
+    """The time in the value of TIFF tag 306."""
+    return _date(value) if isinstance(value, str) else None
+
+
+def describe(description: str, width: int) -> tuple[datetime | None, float | None]:
+    """Time and µm per pixel from the XML that Gen5 or OME writers leave in TIFF tag 270.
+
+    Gen5 has BTIImageMetaData with ImageReference/Date (month/day/year) and Time, and
+    ImageAcquisition/PixelWidth and ImageWidthMicrons; this is how Bio-Formats' family of readers
+    takes it, Agilent publishes no description.  OME-XML has Image/AcquisitionDate and
+    Pixels/@PhysicalSizeX (schema 2016-06).
+
+    Args:
+        width: of the image in pixels; a pixel size meant for another width is not used.
+    """
+    root = _parse(description)
+    if root is None:
+        return None, None
+    gen5 = next(_named(root, "BTIImageMetaData"), None)
+    if gen5 is not None:
+        return _gen5_time(gen5), _gen5_pixel_size(gen5, width)
+    when = next((_iso(element.text) for element in _named(root, "AcquisitionDate")), None)
+    size = next((_ome_pixel_size(element) for element in _named(root, "Pixels")), None)
+    return when, size
+
+
+def _entries(block: bytes, order: str, offset: int) -> Iterator[tuple[int, bytes]]:
+    """Tags and raw values of one IFD: the ASCII (2) and LONG (4) ones, which are all we read."""
+    (count,) = struct.unpack_from(order + "H", block, offset)
+    for index in range(min(count, _LONGEST_IFD)):
+        at = offset + 2 + 12 * index
+        tag, kind, length = struct.unpack_from(order + "HHI", block, at)
+        size = {2: length, 4: 4 * length}.get(kind, 0)
+        start = at + 8 if size <= 4 else struct.unpack_from(order + "I", block, at + 8)[0]
+        if 0 < size <= 64:
+            yield tag, block[start : start + size]
+
+
+def _text(value: bytes) -> str:
+    return value.split(b"\0")[0].decode("ascii", "replace").strip()
+
+
+def _date(text: str, offset: str = "") -> datetime | None:
+    written = _DATE.match(text.strip())
+    zone = _ZONE.fullmatch(offset)
+    if written is None:
+        return None
+    try:
+        when = datetime(*map(int, written.groups()))  # type: ignore[arg-type]  # noqa: DTZ001
+        if zone is not None:
+            apart = timedelta(hours=int(zone[2]), minutes=int(zone[3]))
+            when = when.replace(tzinfo=timezone(-apart if zone[1] == "-" else apart))
+    except ValueError:
+        return None
+    return when if when.year >= _EARLIEST_YEAR else None
+
+
+def _iso(text: str | None) -> datetime | None:
+    try:
+        when = datetime.fromisoformat((text or "").strip())
+    except ValueError:
+        return None
+    return when if when.year >= _EARLIEST_YEAR else None
+
+
+def _parse(text: str) -> ElementTree.Element | None:
+    # No DTD gets to the parser: entities could expand without end, or name other files.
+    if "<" not in text or len(text) > _LONGEST_XML or re.search("<!(DOCTYPE|ENTITY)", text, re.I):
+        return None
+    try:
+        return ElementTree.fromstring(text.strip("\0 \r\n\t\ufeff"))  # noqa: S314
+    except (ElementTree.ParseError, ValueError, LookupError):
+        return None
+
+
+def _named(root: ElementTree.Element, name: str) -> Iterator[ElementTree.Element]:
+    """Elements by local name: the namespace carries the schema's year, which varies."""
+    return (element for element in root.iter() if element.tag.rpartition("}")[2] == name)
+
+
+def _gen5_time(gen5: ElementTree.Element) -> datetime | None:
+    date = gen5.findtext("ImageReference/Date", "").strip()
+    time = gen5.findtext("ImageReference/Time", "").strip()
+    for layout in ("%m/%d/%y %H:%M:%S", "%m/%d/%Y %H:%M:%S"):
+        try:
+            return datetime.strptime(f"{date} {time}", layout)  # noqa: DTZ007  local
+        except ValueError:
+            continue
+    return None
+
+
+def _gen5_pixel_size(gen5: ElementTree.Element, width: int) -> float | None:
+    pixels = _number(gen5.findtext("ImageAcquisition/PixelWidth"))
+    microns = _number(gen5.findtext("ImageAcquisition/ImageWidthMicrons"))
+    if microns is None or pixels != width:
+        return None
+    return _plausible(microns / width)
+
+
+def _ome_pixel_size(pixels: ElementTree.Element) -> float | None:
+    size = _number(pixels.get("PhysicalSizeX"))
+    factor = _UM_PER_UNIT.get(pixels.get("PhysicalSizeXUnit", "µm"))
+    return None if size is None or factor is None else _plausible(size * factor)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
+
+
+def _plausible(size_um: float) -> float | None:
+    return size_um if math.isfinite(size_um) and 0 < size_um <= _LARGEST_PIXEL_UM else None

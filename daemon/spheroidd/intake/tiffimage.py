@@ -1,0 +1,192 @@
+"""TIFF: one gray or RGB image of 8 or 16 bits, with every strip and tile in the file.
+
+tifffile reads the structure, libtiff the pixels.  tifffile's own decoders are not used: its LZW
+crashed the whole process on a damaged strip (imagecodecs 2026.3.6), and missing strips
+come as zeros, with a line in the log.  Here they are an error, found by holding offsets and
+byte counts against the file.
+"""
+
+import logging
+import math
+from io import BytesIO
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from spheroidd.errors import ImageError
+from spheroidd.intake.bitmaps import jpeg_segments
+from spheroidd.intake.imagemeta import describe, exif_time, tag_time
+from spheroidd.intake.raster import Pixels, Raster, check_dimensions, without_alpha
+
+# Its messages name neither the file nor what to do; the errors raised here do.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL + 1)
+
+_NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS, _DEFLATE_OLD = 1, 5, 7, 8, 32773, 32946
+_COMPRESSIONS = (_NONE, _LZW, _JPEG, _DEFLATE, _PACKBITS, _DEFLATE_OLD)
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _YCBCR = 0, 1, 2, 3, 6
+_SAMPLES = {_MINISWHITE: (1, 2), _MINISBLACK: (1, 2), _RGB: (3, 4), _PALETTE: (1,), _YCBCR: (3,)}
+
+_DTYPES: dict[int, type[np.generic]] = {1: np.bool_, 8: np.uint8, 16: np.uint16}
+
+_WAIT = "The instrument may still be writing it; otherwise export it again."
+_ZEROS = (
+    "An instrument that reserves space first leaves zeros until it has written all. If the "
+    "picture really is black there, it is accepted on the last try."
+)
+# No encoder ends a strip with this many zero bytes: runs of zeros are what they shorten.
+_ENCODED_ZEROS = 16
+
+
+def decode_tiff(data: bytes, max_megapixels: float, accept_zero_tail: bool) -> Raster:
+    """Decode a TIFF in full.
+
+    Raises:
+        ImageError: cut short, damaged, too large, unfinished (zeros at its end), or of a kind
+            that is not supported.
+    """
+    with tifffile.TiffFile(BytesIO(data)) as tiff:
+        page = _only_page(tiff)
+        check_dimensions(page.imagewidth, page.imagelength, max_megapixels)
+        _check_kind(page)
+        _check_segments(page, data)
+        if not accept_zero_tail:
+            _check_zero_tail(page, data)
+        pixels = _as_seen(page, _samples(page, data))
+        when, size = describe(_description(page), page.imagewidth)
+        when = when or exif_time(data) or tag_time(page.tags.valueof(306))
+        return Raster(pixels, page.bitspersample, "TIFF", when, size)
+
+
+def _only_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
+    """The one full-size image; thumbnails and pyramid levels beside it don't count."""
+    pages = [page for page in map(tiff.pages.get, range(len(tiff.pages))) if not page.subfiletype]
+    count = len(pages)
+    if count == 1:
+        # ImageJ and tifffile write stacks that have one directory for many planes.
+        metadata = [tiff.imagej_metadata or {}, *(tiff.shaped_metadata or ())]
+        count = max(int(metadata[0].get("images", 1)), pages[0].imagedepth)
+        for shaped in metadata[1:]:
+            shape = shaped.get("shape", ())
+            count = max(count, math.prod(shape) // math.prod(pages[0].shape) if shape else 1)
+    if count == 0:
+        raise ImageError("The TIFF holds no image.", _WAIT)
+    if count > 1:
+        raise ImageError(
+            f"The TIFF is a stack of {count} images (time points, planes or channels).",
+            "Export one file per time point, and one plane or projection of it.",
+            permanent=True,
+        )
+    return pages[0]
+
+
+def _check_kind(page: tifffile.TiffPage) -> None:
+    kind = ""
+    if page.dtype not in _DTYPES.values() or page.bitspersample not in _DTYPES:
+        kind = f"{page.bitspersample!r}-bit {_number_kind(page)} samples"
+    elif page.compression not in _COMPRESSIONS:
+        kind = f"the compression {_called(page.compression)}"
+    elif page.samplesperpixel not in _SAMPLES.get(page.photometric, ()) or (
+        page.photometric == _YCBCR and page.compression != _JPEG
+    ):
+        kind = f"{page.samplesperpixel!r} samples per pixel as {_called(page.photometric)}"
+    if kind:
+        raise ImageError(
+            f"The TIFF has {kind}, which is not supported.",
+            "Export gray or RGB with 8 or 16 bits, uncompressed or with LZW, Deflate or JPEG.",
+            permanent=True,
+        )
+
+
+def _called(code: object) -> str:
+    """A tag's value by name; a damaged one may be anything."""
+    name = getattr(code, "name", None)
+    return name if isinstance(name, str) else repr(code)
+
+
+def _number_kind(page: tifffile.TiffPage) -> str:
+    return {1: "unsigned", 2: "signed", 3: "floating-point"}.get(page.sampleformat, "unknown")
+
+
+def _check_segments(page: tifffile.TiffPage, data: bytes) -> None:
+    """Every strip or tile must be named and lie within the file."""
+    expected = math.prod(page.chunked)
+    offsets, counts = page.dataoffsets, page.databytecounts
+    if not expected == len(offsets) == len(counts):
+        raise ImageError(
+            f"The TIFF is damaged: {min(len(offsets), len(counts))} of {expected} strips or "
+            "tiles are named.",
+            _WAIT,
+        )
+    for offset, count in zip(offsets, counts, strict=True):
+        if offset < 8 or count < 1 or offset + count > len(data):
+            raise ImageError("The TIFF is cut short: pixels are missing.", _WAIT)
+        if page.compression == _JPEG:
+            for _ in jpeg_segments(data[offset : offset + count]):
+                pass
+    if page.compression == _NONE and sum(counts) * 8 < math.prod(page.shape) * page.bitspersample:
+        raise ImageError("The TIFF is cut short: its strips are smaller than the image.", _WAIT)
+
+
+def _check_zero_tail(page: tifffile.TiffPage, data: bytes) -> None:
+    """Zeros at the end of the pixels, by their order in the file, are space not yet filled.
+
+    Uncompressed: a hundredth of the rows, at least one.  Encoded: any run that no encoder makes.
+    """
+    if page.compression == _JPEG:
+        return
+    segments = sorted(zip(page.dataoffsets, page.databytecounts, strict=True), reverse=True)
+    zeros = 0
+    for offset, count in segments:
+        filled = len(data[offset : offset + count].rstrip(b"\0"))
+        if page.compression != _NONE:
+            if count - filled >= min(_ENCODED_ZEROS, count):
+                raise ImageError("The TIFF is not finished: a strip ends in zeros.", _ZEROS)
+            continue
+        zeros += count - filled
+        if filled:
+            break
+    rows = zeros * page.imagelength / sum(count for _, count in segments)
+    if rows >= max(1.0, page.imagelength / 100):
+        raise ImageError(
+            f"The TIFF is not finished: its last {rows:.0f} of {page.imagelength} rows are zeros.",
+            _ZEROS,
+        )
+
+
+def _samples(page: tifffile.TiffPage, data: bytes) -> NDArray[Any]:
+    """bool, uint8 or uint16, H × W or H × W × samples, as stored."""
+    shape = [page.imagelength, page.imagewidth]
+    planar = page.planarconfig == 2 and page.samplesperpixel > 1 and page.compression != _JPEG
+    if page.samplesperpixel > 1:
+        shape.insert(0 if planar else 2, page.samplesperpixel)
+    if page.compression == _JPEG:  # comes as gray or RGB, whatever the layout in the file
+        samples: NDArray[Any] = imagecodecs.tiff_decode(data, page.index)
+        if list(samples.shape) != shape:
+            raise ImageError("The TIFF is damaged: its JPEG has other dimensions.", _WAIT)
+        return samples
+    # Memory by the dimensions that were checked: libtiff may read a damaged header otherwise.
+    samples = np.zeros(shape, _DTYPES[page.bitspersample])
+    imagecodecs.tiff_decode(data, page.index, out=samples)
+    return np.moveaxis(samples, 0, -1) if planar else samples
+
+
+def _as_seen(page: tifffile.TiffPage, samples: NDArray[Any]) -> Pixels:
+    """uint8 or uint16 with black at 0, gray or RGB."""
+    if samples.dtype == np.bool_:
+        samples = samples.astype(np.uint8) * np.uint8(255)
+    if page.photometric == _MINISWHITE:
+        samples = ~samples
+    if page.photometric == _PALETTE:
+        colours = page.colormap
+        # 16 bits by the standard; some writers put 8-bit values there.
+        colours = (colours >> 8 if colours.max() > 255 else colours).astype(np.uint8)
+        samples = colours.T[samples]
+    return without_alpha(samples)
+
+
+def _description(page: tifffile.TiffPage) -> str:
+    text = page.tags.valueof(270)
+    return text if isinstance(text, str) else ""

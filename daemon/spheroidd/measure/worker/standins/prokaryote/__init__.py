@@ -1,0 +1,1 @@
+"""Takes the place of prokaryote, which carries CellProfiler's Java archives."""
