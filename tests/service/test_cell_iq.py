@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+from running import Daemon, kill
 from scipy import ndimage
 
 from spheroidd.errors import ModelError
 from spheroidd.segment.models import fetch
-
-from .conftest import Daemon, kill
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 

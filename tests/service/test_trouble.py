@@ -9,11 +9,10 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image as Pillow
+from running import Daemon
 
 from spheroidd.simulator.instrument import Instrument
 from spheroidd.simulator.plan import mixed_plates, plan
-
-from .conftest import Daemon
 
 pytestmark = pytest.mark.timeout(300)
 

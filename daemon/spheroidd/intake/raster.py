@@ -71,7 +71,7 @@ def choose_scale(pixels: Pixels) -> tuple[int, int]:
     whose darkest part is background, and the spheroids that come would all be clipped.
     White is 25 % above the 99.9th percentile, which no hot pixel moves: a lamp that
     brightens by a fifth, or a clearer well, clips nothing that matters.  With 12-bit cameras,
-    which fill a fraction of the 16 bits, this puts background at 150 to 200 of 255, as in 8-bit
+    which fill a fraction of the 16 bits, this puts background at 145 to 205 of 255, as in 8-bit
     exports.
 
     Args:

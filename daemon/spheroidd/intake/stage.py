@@ -259,7 +259,7 @@ class Intake:
         if (file.size, file.mtime_ns) != (image.size, image.mtime_ns):
             raise ImageError("It changed while it was read.", "It will be read again.")
         captured = self._captured(parsed, file)
-        if file.pixels.dtype.itemsize == 2:
+        if file.bit_depth == 16 and self._ledger.plate(parsed.plate)["scale_high"] is None:
             low, high = choose_scale(file.pixels)
             self._ledger.settle_plate(parsed.plate, scale_low=low, scale_high=high)
         height, width = file.pixels.shape[:2]
