@@ -161,11 +161,13 @@ def _progress(state_dir: Path) -> Iterator[None]:
 def _report(to: Path) -> None:
     """The measured areas beside the true ones, and the growth curves as a picture."""
     from spheroidd.report.plots import growth_curves
+    from spheroidd.report.sheet import contact_sheet
     from spheroidd.simulator.truth import Truth, read_truth
-    from spheroidd.store.reading import growth
+    from spheroidd.store.reading import growth, outlines
 
     with Reader(to / "state" / "spheroidd.db") as reader:
         rows = growth(reader)
+        plates = {plate: outlines(reader, plate) for plate in {row["plate"] for row in rows}}
     truths = read_truth(to / "export" / "truth.csv")
     by_path = {str((to / "export" / truth.image_path).resolve()): truth for truth in truths}
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
@@ -179,6 +181,10 @@ def _report(to: Path) -> None:
     out.print(_comparison(wells))
     picture = to / "growth.png"
     growth_curves(rows, picture, curves)
+    for number, plate in enumerate(sorted(plates), start=1):
+        sheet = to / f"outlines-{number}.png"
+        contact_sheet(plates[plate], sheet, to / "state")
+        say(f"outlines of {plate}: {sheet.resolve()}")
     say(f"{len(rows)} of {len(truths)} images measured; everything is in {to}/")
     say(f"growth curves: {picture.resolve()}")
     say(f"next: spheroidd status -c {to / 'config.yaml'}")

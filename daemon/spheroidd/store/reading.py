@@ -28,6 +28,18 @@ def growth(reader: Reader, plate: str | None = None) -> list[Row]:
     return reader.rows(f"SELECT {columns} FROM growth{where}", {"plate": plate})  # noqa: S608
 
 
+def outlines(reader: Reader, plate: str) -> list[Row]:
+    """A plate's `growth` rows that have an outline picture, with its path."""
+    return reader.rows(
+        "SELECT g.plate, g.well, g.hours, g.area_px, g.area_um2, m.outline_path FROM growth g"
+        " JOIN images i ON i.path = g.image_path AND i.state = 'measured'"
+        " JOIN measurements m ON m.image_id = i.id AND m.current = 1"
+        " WHERE g.plate = :plate AND m.outline_path IS NOT NULL"
+        " ORDER BY i.well_key, i.time_key",
+        {"plate": plate},
+    )
+
+
 def plate_counts(reader: Reader) -> list[Row]:
     """Per plate: images seen, and how many are in which state; natural order."""
     return reader.rows(
