@@ -12,10 +12,11 @@ from spheroidd.intake.naming import natural_key
 from spheroidd.report.export import export_csv
 from spheroidd.report.plots import growth_curves
 from spheroidd.report.status import snapshot
-from spheroidd.store.database import Database, Reader, timestamp
+from spheroidd.store.database import Database, timestamp
 from spheroidd.store.health import Health
 from spheroidd.store.images import Admission
 from spheroidd.store.ledger import Ledger
+from spheroidd.store.reader import Reader
 from spheroidd.store.reading import growth
 from spheroidd.store.results import (
     MeasurementRecord,
@@ -30,22 +31,6 @@ CONTRACT = [
     "relative_area_pct", "n_objects", "peak_probability", "flags", "excluded", "model",
     "pipeline", "measured_at",
 ]  # fmt: skip
-    "plate",
-    "well",
-    "image_path",
-    "captured_at",
-    "hours",
-    "area_px",
-    "area_um2",
-    "relative_area_pct",
-    "n_objects",
-    "peak_probability",
-    "flags",
-    "excluded",
-    "model",
-    "pipeline",
-    "measured_at",
-]
 
 
 def measure(db: Database, well: str, hours: float, area: float, pixel: float | None = 2.0) -> None:

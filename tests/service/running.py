@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from spheroidd.store.database import Reader
+from spheroidd.store.reader import Reader
 
 
 class Daemon:

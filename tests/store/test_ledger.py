@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from spheroidd.errors import StoreError
-from spheroidd.store.database import Database, Reader, timestamp
+from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import BACK_OFF, Admission, ClaimLostError, Image
 from spheroidd.store.ledger import Ledger
+from spheroidd.store.reader import Reader
 
 NOW = 1_700_000_000.0
 

@@ -21,8 +21,8 @@ from spheroidd.cli.look import progress_table
 from spheroidd.cli.terminal import err, load, out, say, tell
 from spheroidd.config import installation_home
 from spheroidd.errors import SpheroiddError, StoreError
-from spheroidd.store.database import Reader, Row
 from spheroidd.store.paths import to_real
+from spheroidd.store.reader import Reader, Row
 
 _HOURS_PER_FRAME = 24.0
 _PIXEL_SIZE_UM = 1.5

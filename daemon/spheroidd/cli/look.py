@@ -12,10 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spheroidd.cli.terminal import ConfigFile, database_of, out, say, tell
-from spheroidd.store.database import Database, Reader
-from spheroidd.store.folder import StateFolder
-from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import printable, to_stored
+from spheroidd.store.reader import Reader
 
 Plate = Annotated[str | None, typer.Option("--plate", metavar="P", help="Only this plate.")]
 
@@ -107,9 +105,12 @@ def retry(
     ] = None,
 ) -> None:
     """Bring failed images back to the stage where they failed, those set aside too."""
+    from spheroidd.store.database import Database
+    from spheroidd.store.ledger import Ledger
+
     database_file = database_of(config)
     Reader(database_file).close()  # says what to do where there is none; a writer would make one
-    database = Database(StateFolder(database_file.parent).database)
+    database = Database(database_file)
     try:
         wanted = to_stored(str(path.resolve())) if path else None
         count = Ledger(database).retry(time.time(), plate=plate, well=well, path=wanted)

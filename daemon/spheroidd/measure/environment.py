@@ -54,11 +54,12 @@ def check(home: Path) -> EnvironmentInfo:
     python = engine_python(home)
     if not python.exists():
         raise EngineError(f"CellProfiler is not installed under '{home}'.", INSTALL_HINT)
-    code = "import importlib.metadata as m; print(m.version('cellprofiler'))"
-    done = _ask([str(python), "-I", "-c", code])
-    if done is None:
+    version = _python_says(
+        python, "__import__('importlib.metadata').metadata.version('cellprofiler')"
+    )
+    if version is None:
         raise EngineError(f"CellProfiler's environment under '{home}' is broken.", INSTALL_HINT)
-    return EnvironmentInfo(python, done, _stamp_of(home / "engine") == _wanted_stamp())
+    return EnvironmentInfo(python, version, _stamp_of(home / "engine") == _wanted_stamp())
 
 
 def install(home: Path, *, python: Path | None = None, report: Report) -> Path:
@@ -147,20 +148,30 @@ def _candidates(uv: Path | None, environment: Mapping[str, str]) -> Iterator[Pat
         if folder and (Path(folder) / "python3.10").is_file():
             yield Path(folder) / "python3.10"
     # pyenv puts shims on PATH that refuse to run unless 3.10 is the version in use.
-    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    yield from sorted(pyenv.glob("versions/3.10*/bin/python3.10"), reverse=True)
+    for versions in _pyenv_versions():
+        yield from sorted(versions.glob("3.10*/bin/python3.10"), reverse=True)
     if uv and (found := _ask([str(uv), "python", "find", "--no-project", "3.10"], environment)):
         yield Path(found)
 
 
+def _pyenv_versions() -> Iterator[Path]:
+    """Where pyenv may keep its Pythons: its root as told, as seen on PATH, or as our own
+    Python shows it; the home folder alone is not enough (a service has another one)."""
+    yield Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        if Path(folder).name == "shims":
+            yield Path(folder).parent / "versions"
+    yield Path(sys.base_prefix).parent
+
+
 def _verified(candidate: Path) -> Path | None:
     """The real executable behind a candidate, if it runs and is a CPython 3.10."""
-    code = (
-        "import platform, sys; "
-        "print(platform.python_implementation(), *sys.version_info[:2], sys._base_executable)"
+    answer = _python_says(
+        candidate,
+        "'%s %d.%d ' % (__import__('platform').python_implementation(), *sys.version_info[:2])"
+        " + sys._base_executable",
     )
-    answer = _ask([str(candidate), "-I", "-c", code])
-    prefix = "CPython 3 10 "
+    prefix = "CPython 3.10 "
     return Path(answer.removeprefix(prefix)) if answer and answer.startswith(prefix) else None
 
 
@@ -169,6 +180,11 @@ def _uv() -> Path | None:
     ours = Path(sys.prefix) / "bin" / "uv"
     found = str(ours) if ours.is_file() else shutil.which("uv")
     return Path(found) if found else None
+
+
+def _python_says(python: Path, expression: str) -> str | None:
+    """The text that an expression gives under some Python, or None if it can't be had."""
+    return _ask([str(python), "-I", "-c", f"import sys; sys.stdout.write({expression})"])
 
 
 def _ask(command: Sequence[str], environment: Mapping[str, str] | None = None) -> str | None:
@@ -244,7 +260,7 @@ def _up_to_date(folder: Path) -> bool:
     """Stamped with our pins, and its Python still runs (a base Python can be uninstalled)."""
     if _stamp_of(folder) != _wanted_stamp():
         return False
-    return _ask([str(folder / "bin" / "python"), "-I", "-c", "print('runs')"]) == "runs"
+    return _python_says(folder / "bin" / "python", "'runs'") == "runs"
 
 
 def _swap(building: Path, target: Path) -> None:

@@ -57,12 +57,14 @@ class Child:
         self._started: queue.Queue[subprocess.Popen[bytes] | OSError] = queue.Queue()
         self._stopping = threading.Lock()
         self._writing = threading.Lock()
-        self._reader = threading.Thread(target=self._live, name="engine-stdout", daemon=True)
-        self._reader.start()
+        self._over = False
+        self._errors = threading.Thread(target=self._read_stderr, name="engine-stderr", daemon=True)
+        threading.Thread(target=self._live, name="engine-stdout", daemon=True).start()
         outcome = self._started.get()
         if isinstance(outcome, OSError):
             raise WorkerFailedError(f"'{command[0]}' can't be started: {outcome.strerror}.")
         self._process = outcome
+        self._errors.start()
 
     @property
     def alive(self) -> bool:
@@ -97,6 +99,10 @@ class Child:
         except queue.Empty:
             raise self._failure("did not answer in time") from None
         if line is None:
+            # Its last words and its exit code come a moment after its stdout has closed.
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(1.0)
+                self._errors.join(1.0)
             raise self._failure("ended without an answer")
         try:
             message = json.loads(line)
@@ -109,6 +115,8 @@ class Child:
     def stop(self) -> None:
         """End the child and everything it started, in bounded time."""
         with self._stopping:
+            if self._over:
+                return
             steps = (("stdin", self._close_stdin), ("SIGTERM", self._term), ("SIGKILL", self._kill))
             for (step, act), seconds in zip(steps, self._ladder, strict=True):
                 if self._process.poll() is not None:
@@ -121,6 +129,7 @@ class Child:
             # What the child started itself may outlive it.
             self._kill()
             self._close_stdin()
+            self._over = True
             self._log("worker.stopped", pid=self.pid, code=self._process.returncode)
 
     @property
@@ -168,9 +177,6 @@ class Child:
         assert stdin is not None
         assert stdout is not None
         os.set_blocking(stdin.fileno(), False)
-        threading.Thread(
-            target=self._read_stderr, args=(process,), name="engine-stderr", daemon=True
-        ).start()
         self._started.put(process)
         for line in iter(lambda: stdout.readline(LONGEST_LINE), b""):
             self._lines.put(line)
@@ -179,13 +185,14 @@ class Child:
         self._lines.put(None)
         stdout.close()
 
-    def _read_stderr(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stderr is not None
-        for line in process.stderr:
+    def _read_stderr(self) -> None:
+        stderr = self._process.stderr
+        assert stderr is not None
+        for line in stderr:
             text = line.decode("utf-8", "replace").rstrip()
             self._stderr.append(text)
-            self._log("worker.stderr", level="debug", pid=process.pid, line=text)
-        process.stderr.close()
+            self._log("worker.stderr", level="debug", pid=self.pid, line=text)
+        stderr.close()
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

@@ -189,6 +189,7 @@ class MeasureStage:
                 self._results.measured(item.image, record, now)
             except ClaimLostError:
                 log.info("superseded while it was measured")
+                self._folder.original(item.image.id).unlink(missing_ok=True)
                 continue
             self._folder.original(item.image.id).unlink(missing_ok=True)
             log.info("measured", area_px=record.area_px, flags=",".join(record.flags))

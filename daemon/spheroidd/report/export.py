@@ -3,7 +3,7 @@
 import csv
 from typing import TextIO
 
-from spheroidd.store.database import Reader
+from spheroidd.store.reader import Reader
 from spheroidd.store.reading import GROWTH_COLUMNS, growth
 
 

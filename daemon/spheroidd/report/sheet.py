@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from spheroidd.store.database import Row
+from spheroidd.store.reader import Row
 
 _TILE_PX = 320
 

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 from spheroidd.store import reading
-from spheroidd.store.database import Reader, Row
+from spheroidd.store.reader import Reader, Row
 
 _HEARTBEAT_LIMIT_SECONDS = 60.0
 

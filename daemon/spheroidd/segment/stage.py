@@ -59,8 +59,16 @@ class SegmentStage:
         self._recipe = recipe
         self._log = log
 
-    def start(self, now: float) -> None:
-        """Nothing to prepare: the session comes warm."""
+    def start(self, now: float) -> None:  # noqa: ARG002 - one of the verbs of a part
+        """Clear away what a killed daemon left half done; whole files in use stay."""
+        wanted = {self._folder.original(image_id) for image_id in self._ledger.handed_over()}
+        for path in self._folder.handover.iterdir():
+            if path not in wanted:
+                path.unlink()
+        wells = {(image.plate, image.well) for image in self._ledger.in_state("ready")}
+        for plate, well in wells:
+            for path in (self._folder.root / self._folder.well(plate, well)).glob(".*.part"):
+                path.unlink()
 
     def step(self, now: float) -> bool:
         """Segment one image; returns whether there was one."""

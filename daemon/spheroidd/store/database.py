@@ -1,4 +1,4 @@
-"""One writer, many readers: the connections to `spheroidd.db`, and its migrations."""
+"""The daemon's connection for writing, and the migrations of the schema."""
 
 import contextlib
 import sqlite3
@@ -11,10 +11,8 @@ from typing import Any
 from sqlite_utils import Database as SqliteUtils
 
 from spheroidd.errors import StoreError
+from spheroidd.store.reader import BUSY_SECONDS, Row, rows_of
 from spheroidd.store.schema import migrations
-
-Row = dict[str, Any]
-_BUSY_SECONDS = 30.0
 
 
 def timestamp(now: float) -> str:
@@ -37,7 +35,7 @@ class Database:
         try:
             # isolation_level=None: transactions begin and end where this module says.
             connection = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
             self.sql = SqliteUtils(connection)
             mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
@@ -71,53 +69,13 @@ class Database:
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
         """All rows of a SELECT, as dictionaries."""
         with self._lock:
-            return _rows(self.sql.conn, sql, parameters)
+            return rows_of(self.sql.conn, sql, parameters)
 
     def close(self) -> None:
         """Fold the write-ahead log back into the file and close."""
         with self._lock, contextlib.suppress(sqlite3.Error):
             self.sql.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.sql.close()
-
-
-class Reader:
-    """A read-only connection of its own: it can neither disturb nor block the daemon."""
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise StoreError(
-                f"There is no database {path} yet.",
-                "Start the daemon with `spheroidd run -c FILE`, or check `state_dir`.",
-            )
-        try:
-            self._connection = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=ro",
-                uri=True,
-                timeout=_BUSY_SECONDS,
-                check_same_thread=False,
-            )
-            self._connection.execute("SELECT 1 FROM images LIMIT 1")
-        except sqlite3.Error as error:
-            raise StoreError(f"The database {path} can't be read: {error}.") from error
-
-    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
-        """All rows of a SELECT, as dictionaries."""
-        return _rows(self._connection, sql, parameters)
-
-    def close(self) -> None:
-        self._connection.close()
-
-    def __enter__(self) -> "Reader":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-def _rows(connection: sqlite3.Connection, sql: str, parameters: dict[str, Any] | None) -> list[Row]:
-    cursor = connection.execute(sql, parameters or {})
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor]
 
 
 def _refuse_newer(sql: SqliteUtils, path: Path) -> None:

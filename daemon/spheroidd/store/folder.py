@@ -76,8 +76,11 @@ class StateFolder:
     def image(self, plate: str, well: str, name: str, image_id: int, kind: str) -> Path:
         """`images/<plate>/<well>/<name>.<id>.<kind>.png`; the id keeps versions apart."""
         stem = safe_name(Path(name).stem or name)[:80]
-        folder = Path("images", safe_name(plate), safe_name(well))
-        return folder / f"{stem}.{image_id}.{kind}.png"
+        return self.well(plate, well) / f"{stem}.{image_id}.{kind}.png"
+
+    def well(self, plate: str, well: str) -> Path:
+        """The folder of one well's masks, white-background images and outlines."""
+        return Path("images", safe_name(plate), safe_name(well))
 
     def batch(self, plate: str, batch_id: int) -> Path:
         """`batches/<plate>/<batch>`: CellProfiler's spreadsheets of one batch."""

@@ -9,7 +9,7 @@ outcome in one transaction.  Nothing about an image's progress lives only in mem
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from spheroidd.store.database import Database, Row, timestamp
+from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import (
     BACK_OFF,
     COLUMNS,
@@ -21,6 +21,7 @@ from spheroidd.store.images import (
     move,
     note,
 )
+from spheroidd.store.reader import Row
 
 
 class Ledger:
@@ -292,6 +293,18 @@ class Ledger:
         return len(rows)
 
     # -- looking ---------------------------------------------------------------------------
+
+    def in_state(self, state: State) -> list[Image]:
+        """All images in one state, oldest first."""
+        return self._images("state = :state", {"state": state})
+
+    def handed_over(self) -> list[int]:
+        """Images whose 8-bit original waits for CellProfiler, or for another try with it."""
+        rows = self._db.rows(
+            "SELECT id FROM images WHERE state = 'segmented'"
+            " OR (state = 'failed' AND failed_from = 'segmented')"
+        )
+        return [row["id"] for row in rows]
 
     def counts(self) -> dict[State, int]:
         """How many images are in each state that counts; states without any have 0."""

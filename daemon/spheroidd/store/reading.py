@@ -1,6 +1,6 @@
 """Questions that readers ask, each over a read-only connection of its own."""
 
-from spheroidd.store.database import Reader, Row
+from spheroidd.store.reader import Reader, Row
 
 GROWTH_COLUMNS = (
     "plate",

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import re
 from pathlib import Path
 
 from cellprofiler_core.pipeline import Pipeline
@@ -27,11 +28,19 @@ class PipelineError(Exception):
 
 
 class RecordingPipeline(Pipeline):
-    """A pipeline that remembers which module failed on which image, and why."""
+    """A pipeline that refuses what it can't know, and remembers which module failed where."""
 
     def __init__(self):
         super().__init__()
         self.failures = {}
+
+    def setup_module(self, attribute_string, module_name, **rest):
+        module = super().setup_module(attribute_string, module_name, **rest)
+        saved = re.search(r"variable_revision_number:(\d+)", attribute_string)
+        if int(saved[1]) > module.variable_revision_number:
+            # CellProfiler would read the settings in the order of its own revision.
+            raise ValueError(f"{module_name} was saved by a newer CellProfiler than this one")
+        return module
 
     def run_module(self, module, workspace):
         try:

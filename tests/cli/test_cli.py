@@ -1,0 +1,145 @@
+"""The commands as people type them: output, exit codes, what they say when something is missing."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+WriteConfig = Callable[..., Path]
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "spheroidd", *words],
+        capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+
+
+def test_help_teaches_and_wrong_usage_is_2() -> None:
+    done = run("--help")
+    assert done.returncode == 0
+    for word in (
+        "demo",
+        "run",
+        "check",
+        "status",
+        "export",
+        "retry",
+        "model",
+        "engine",
+        "simulate",
+    ):
+        assert word in done.stdout
+    assert run("run").returncode == 2
+    assert run("frobnicate").returncode == 2
+    assert run("status", "--nonsense").returncode == 2
+
+
+def test_help_and_status_import_nothing_heavy(write_config: WriteConfig) -> None:
+    code = (
+        "import sys; from spheroidd.cli import app; app(sys.argv[1:], standalone_mode=False);"
+        "heavy = {'numpy', 'rembg', 'matplotlib', 'scipy', 'onnxruntime'} & set(sys.modules);"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_check_prints_the_effective_configuration(write_config: WriteConfig) -> None:
+    done = run("check", "-c", str(write_config()))
+    assert done.returncode == 0
+    assert "threshold: 0.5" in done.stdout
+    assert "isnet-general-use" in done.stdout
+    missing = run("check", "-c", str(write_config(watch={"path": "/nowhere/at/all"})))
+    assert "/nowhere/at/all is not there" in missing.stderr
+
+
+def test_a_wrong_configuration_is_78_without_a_traceback(write_config: WriteConfig) -> None:
+    done = run("check", "-c", str(write_config(segmentation={"threshold": 7})))
+    assert done.returncode == 78
+    assert "segmentation.threshold is 7: must be less than 1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_check_names_shows_what_each_file_becomes(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    config = write_config(watch={"interval_minutes": 30})
+    for name in ("P, (1)/A1/d2.png", "P, (1)/A1/d10.png", "lost.png", "P, (1)/A1/notes.txt"):
+        path = tmp_path / "export" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("png"):
+            Pillow.fromarray(np.full((9, 9), 7, np.uint8)).save(path)
+        else:
+            path.write_text("x")
+    (tmp_path / "export" / "P, (1)" / "A1" / "d3.jpg").write_bytes(b"no image")
+    before = sorted(tmp_path.rglob("*"))
+    done = run("check", "-c", str(config), "--names")
+    assert done.returncode == 0
+    lines = [line for line in done.stdout.splitlines() if "P, (1)/A1" in line]
+    names = ("d2", "d3", "d10", "notes")
+    assert [name for line in lines for name in names if f"/{name}." in line] == list(names)
+    assert "interval" in lines[0]
+    assert "3 not used" in done.stdout
+    assert sorted(tmp_path.rglob("*")) == before  # a dry run leaves nothing
+
+
+def test_before_the_first_run_the_readers_say_what_to_do(write_config: WriteConfig) -> None:
+    config = str(write_config())
+    for command in ("status", "export", "retry"):
+        done = run(command, "-c", config)
+        assert done.returncode == 1
+        assert "spheroidd run" in done.stderr
+
+
+def test_model_list_is_json_with_name_and_path(home: Path) -> None:
+    models = json.loads(run("model", "list", "--json").stdout)
+    by_name = {model["name"]: model for model in models}
+    assert by_name["u2netp"]["path"] == str(home / "models" / "u2netp" / "u2netp.onnx")
+    assert "isnet-general-use" in by_name
+    assert all("path" in model for model in models)
+
+
+def test_verify_says_what_is_wrong_by_its_exit_code() -> None:
+    assert run("model", "verify", "u2netp").returncode == 0
+    done = run("model", "verify", "u2nett")
+    assert done.returncode == 1
+    assert "u2netp" in done.stderr
+
+
+def test_engine_check() -> None:
+    done = run("engine", "check")
+    assert done.returncode == 0
+    assert "CellProfiler 4.2.8" in done.stdout
+
+
+def test_simulate_writes_images_and_their_truth(tmp_path: Path) -> None:
+    done = run(
+        "simulate", "--to", str(tmp_path / "e"), "--wells", "2", "--frames", "1",
+        "--interval", "0", "--width", "240", "--height", "160",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "e").rglob("*.jpg"))) == 2
+    assert (tmp_path / "e" / "truth.csv").read_text().count("\n") == 3
+
+
+def test_the_demo_does_not_overwrite_what_is_not_its_own(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("x")
+    done = run("demo", "--to", str(tmp_path))
+    assert done.returncode == 1
+    assert "something else" in done.stderr
+    assert (tmp_path / "precious.txt").exists()
+
+
+@pytest.mark.parametrize("command", ["run", "check", "status"])
+def test_a_missing_configuration_says_where_to_begin(command: str, tmp_path: Path) -> None:
+    done = run(command, "-c", str(tmp_path / "none.yaml"))
+    assert done.returncode == 78
+    assert "config.example.yaml" in done.stderr

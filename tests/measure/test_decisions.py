@@ -1,0 +1,64 @@
+"""The pure decisions of the room: when a batch is due, which object, which flags."""
+
+from typing import Any
+
+import pytest
+
+from spheroidd.measure.batches import Due, Rule, next_batch
+from spheroidd.measure.quality import flags
+from spheroidd.measure.spheroid import choose
+from spheroidd.store.database import timestamp
+from spheroidd.store.images import Pending
+from spheroidd.store.results import ObjectRecord
+
+NOW = 1_700_000_000.0
+RULE = Rule(max_images=24, max_wait_seconds=20)
+
+
+def pending(plate: str, fresh: int, waited: float, suspects: int = 0) -> Pending:
+    return Pending(plate, fresh, suspects, timestamp(NOW - waited))
+
+
+@pytest.mark.parametrize(
+    ("waiting", "more_coming", "expected"),
+    [
+        ([], True, None),
+        ([pending("P", 3, 5)], True, None),
+        ([pending("P", 3, 21)], True, Due("P", False, 24)),
+        ([pending("P", 24, 1)], True, Due("P", False, 24)),
+        ([pending("P", 3, 5)], False, Due("P", False, 24)),
+        ([pending("P", 3, 5), pending("Q", 24, 1)], True, Due("Q", False, 24)),
+        ([pending("P", 0, 90, suspects=2)], True, Due("P", True, 1)),
+        ([pending("P", 0, 90, suspects=2), pending("Q", 1, 30)], True, Due("Q", False, 24)),
+    ],
+)
+def test_a_batch_is_due_when_full_or_old(waiting: Any, more_coming: bool, expected: Any) -> None:
+    assert next_batch(waiting, RULE, NOW, more_coming=more_coming) == expected
+
+
+def found(area: float | None, box: tuple[int, int, int, int] = (5, 5, 9, 9)) -> ObjectRecord:
+    sides = ("Minimum_X", "Minimum_Y", "Maximum_X", "Maximum_Y")
+    features = {f"AreaShape_BoundingBox{s}": float(v) for s, v in zip(sides, box, strict=True)}
+    return ObjectRecord("Spheroids", 1, area, features)
+
+
+def test_the_spheroid_is_the_largest_and_the_choice_is_repeatable() -> None:
+    assert choose([]) is None
+    assert choose([found(None), found(0.0)]) is None
+    assert choose([found(5), found(9), found(9), found(None)]) == 1
+
+
+@pytest.mark.parametrize(
+    ("objects", "spheroid", "raised"),
+    [
+        ([], None, ["no_spheroid"]),
+        ([found(5)], 0, []),
+        ([found(5), found(4)], 0, ["several_objects"]),
+        ([found(5, (0, 5, 9, 9))], 0, ["touches_border"]),
+        ([found(5, (5, 5, 9, 20))], 0, ["touches_border"]),
+        ([found(5, (5, 5, 30, 9))], 0, ["touches_border"]),
+        ([found(5), found(4, (0, 0, 30, 20))], 0, ["several_objects"]),
+    ],
+)
+def test_flags(objects: Any, spheroid: int | None, raised: list[str]) -> None:
+    assert flags(objects, spheroid, (20, 30)) == raised

@@ -1,0 +1,138 @@
+"""The stage around the model: what it leaves, what it clears away, whom it lets fail."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from spheroidd.errors import ImageError, ModelError
+from spheroidd.segment.models import Model
+from spheroidd.segment.stage import Recipe, SegmentStage
+from spheroidd.store.database import Database, timestamp
+from spheroidd.store.folder import StateFolder
+from spheroidd.store.images import Admission
+from spheroidd.store.ledger import Ledger
+from spheroidd.store.results import Results
+
+NOW = 1_700_000_000.0
+
+
+class Scripted:
+    """The one fake of this seam: a session that sees a spheroid in the middle, or fails."""
+
+    model = Model("scripted", Path("none"), "md5", "u2netp")
+    provider = "CPU"
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        if self.error is not None:
+            raise self.error
+        found = np.zeros(image.shape[:2], np.float32)
+        found[10:20, 10:30] = 0.9
+        return found
+
+
+class Bench:
+    def __init__(self, tmp_path: Path, log: Any) -> None:
+        self.folder = StateFolder(tmp_path)
+        self.folder.create()
+        self.database = Database(self.folder.database)
+        self.ledger = Ledger(self.database)
+        self.session = Scripted()
+        self.unreadable: Exception | None = None
+        self.stage = SegmentStage(
+            self.ledger, Results(self.database), self.folder, self.read,
+            Recipe(self.session, 0.5, "0"), log,
+        )  # fmt: skip
+
+    def read(self, image: Any) -> NDArray[np.uint8]:
+        if self.unreadable is not None:
+            raise self.unreadable
+        return np.full((30, 40), 100, np.uint8)
+
+    def ready(self, name: str = "1.jpg") -> None:
+        self.ledger.arrive("/e", [(f"/e/P/A1/{name}", 1, 1)], NOW)
+        [image] = self.ledger.waiting("/e")
+        facts = Admission(
+            plate="P", well="A1", name=name, timepoint=None, field=None, channel=None,
+            captured_at=timestamp(NOW), captured_from="name", plate_key="P", well_key="A1",
+            time_key="t", sha256=name, size=1, mtime_ns=1, width=40, height=30, bit_depth=8,
+            pixel_size_um=None,
+        )  # fmt: skip
+        self.ledger.admit(image.id, facts, NOW)
+
+    def files(self) -> set[str]:
+        return {
+            str(path.relative_to(self.folder.root)) for path in self.folder.root.rglob("*")
+            if path.is_file() and path.suffix not in (".db", ".db-wal", ".db-shm")
+        }  # fmt: skip
+
+
+@pytest.fixture
+def bench(tmp_path: Path, captured_log: Any) -> Any:
+    one = Bench(tmp_path, captured_log[0])
+    yield one
+    one.database.close()
+
+
+def test_one_step_leaves_mask_white_and_original(bench: Bench) -> None:
+    bench.ready()
+    assert bench.stage.step(NOW)
+    assert not bench.stage.step(NOW)
+    assert bench.files() == {
+        "images/P/A1/1.1.mask.png", "images/P/A1/1.1.white.png", "handover/1.npy",
+    }  # fmt: skip
+    [row] = bench.database.rows("SELECT * FROM segmentations")
+    assert (row["foreground_px"], row["provider"], row["model"]) == (200, "CPU", "scripted")
+    assert row["peak_probability"] == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize("error", [ModelError("no numbers"), RuntimeError("onnxruntime's own")])
+def test_an_image_the_model_chokes_on_fails_alone(bench: Bench, error: Exception) -> None:
+    bench.ready()
+    bench.session.error = error
+    assert bench.stage.step(NOW)
+    assert bench.ledger.counts()["failed"] == 1
+    bench.session.error = None
+    bench.ready("2.jpg")
+    bench.stage.step(NOW)
+    assert bench.ledger.counts()["segmented"] == 1
+
+
+def test_a_vanished_image_fails_with_its_reason(bench: Bench) -> None:
+    bench.ready()
+    bench.unreadable = ImageError("It is gone.", permanent=True)
+    bench.stage.step(NOW)
+    rows = bench.database.rows("SELECT state, reason, next_try_at FROM images")
+    assert rows == [{"state": "failed", "reason": "It is gone.", "next_try_at": None}]
+
+
+def test_a_full_disk_is_not_the_images_fault(bench: Bench) -> None:
+    bench.ready()
+    bench.unreadable = OSError(28, "No space left on device")
+    with pytest.raises(OSError):
+        bench.stage.step(NOW)
+    bench.stage.hand_back()
+    bench.unreadable = None
+    assert bench.stage.step(NOW)
+    assert bench.ledger.counts()["segmented"] == 1
+
+
+def test_the_start_clears_what_a_killed_daemon_left(bench: Bench) -> None:
+    bench.ready()
+    bench.stage.step(NOW)
+    bench.ready("2.jpg")
+    stray = [
+        bench.folder.handover / "99.npy",
+        bench.folder.handover / ".2.npy.77.part",
+        bench.folder.root / "images/P/A1/.2.2.mask.png.77.part",
+    ]
+    for path in stray:
+        path.write_bytes(b"half")
+    bench.stage.start(NOW)
+    assert not [path for path in stray if path.exists()]
+    assert "handover/1.npy" in bench.files()
