@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "report": {"store"},
     "system": set(),
     "simulator": set(),
-    "service": {"config", "store", "intake", "segment", "measure", "system"},
+    "assembly": {"config", "store", "intake", "segment", "measure", "system"},
+    "service": {"assembly", "config", "store", "system"},
     "cli": {
         "config",
         "store",
@@ -30,6 +31,7 @@ MAY_IMPORT = {
         "segment",
         "measure",
         "service",
+        "assembly",
         "system",
         "report",
         "simulator",

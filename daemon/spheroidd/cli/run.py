@@ -89,8 +89,8 @@ def _missing(settings: Config) -> list[str]:
 
 
 def _print_names(settings: Config) -> None:
+    from spheroidd.assembly import folder_of
     from spheroidd.intake.dryrun import Outcome, preview
-    from spheroidd.service import folder_of
 
     for watch in settings.watch:
         table = Table("file", "plate", "well", "time", "from", title=str(watch.path))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from spheroidd.errors import EngineError
+from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.batches import Due, Rule, next_batch
 from spheroidd.measure.engine import Engine, ImageInput, ImageOutcome
 from spheroidd.measure.quality import flags
@@ -26,6 +26,8 @@ from spheroidd.store.results import (
     Results,
     StoredSegmentation,
 )
+
+_REFUSED_SECONDS = 60.0  # until a pipeline that is refused is tried again
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class MeasureStage:
         self._protocol = protocol
         self._log = log
         self._more_coming = more_coming
+        self._stopping = False
+        self._refused_until = 0.0
         self.trouble = ""
 
     def start(self, now: float) -> None:
@@ -77,6 +81,8 @@ class MeasureStage:
 
     def step(self, now: float) -> bool:
         """Measure one batch, if one is due; returns whether there was one."""
+        if now < self._refused_until:
+            return False
         due = next_batch(
             self._ledger.pending_plates(), self._protocol.rule, now, more_coming=self._more_coming()
         )
@@ -100,6 +106,7 @@ class MeasureStage:
 
     def stop(self) -> None:
         """End the worker; a batch it still has is handed back by the step that waits for it."""
+        self._stopping = True
         self._engine.stop()
 
     # -- one batch ----------------------------------------------------------------------
@@ -239,11 +246,15 @@ class MeasureStage:
 
     def _hand_back(self, images: Sequence[Image], error: EngineError, now: float) -> None:
         """The images go back to their stage; one that fails the worker alone is to blame."""
-        if len(images) == 1 and images[0].attempts > 0:
+        ids = [image.id for image in images]
+        if isinstance(error, PipelineError):  # it was changed under way: no image's fault
+            self._refused_until = now + _REFUSED_SECONDS
+            self._ledger.release(ids)
+        elif len(images) == 1 and images[0].attempts > 0 and not self._stopping:
             reason = f"it brought CellProfiler down, alone in its batch: {error.message}"
             self._ledger.fail(images[0], reason, now)
         else:
-            self._ledger.release([image.id for image in images], suspect=True)
+            self._ledger.release(ids, suspect=not self._stopping)
 
     def _engine_trouble(self, error: EngineError) -> None:
         if error.message != self.trouble:

@@ -229,6 +229,10 @@ def _warm(model: Model, home: Path, provider: str, threads: int | None) -> Rembg
         raise ModelError(f"The weights of {model.name} are gone from {model.path}.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    # The arena keeps, and the pattern reserves, the most that ever was needed: with ISNet on
+    # the CPU over 2 GB, against 0.7 GB at rest and a peak of 1.3 GB without them.
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
     # A file of the user's own lies elsewhere, and rembg takes only what is under its home.
     inside = model.path.is_relative_to(home.absolute())
     try:
