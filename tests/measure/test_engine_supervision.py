@@ -1,0 +1,391 @@
+"""Workers that die, hang or talk rubbish: a scripted one for each way, then the real one."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from spheroidd.errors import EngineError
+from spheroidd.measure.engine import Engine, ImageInput, worker_command
+from spheroidd.measure.process import Child, WorkerFailedError
+
+Write = Callable[..., ImageInput]
+Draw = Callable[..., np.ndarray]
+LADDER = (0.3, 0.3, 5.0)
+
+FAKE = """
+import json, os, signal, subprocess, sys, time
+behaviour, counter = sys.argv[1:3]
+starts = int(open(counter).read()) + 1 if os.path.exists(counter) else 1
+open(counter, "w").write(str(starts))
+def say(**message):
+    sys.stdout.write(json.dumps(message) + chr(10)); sys.stdout.flush()
+def ready():
+    say(ready=True, cellprofiler="0.0", protocol=1, pid=os.getpid())
+def serve():
+    for line in sys.stdin:
+        request = json.loads(line)
+        say(id=request["id"], ok=True, sha256="f00", images=[], objects=[], modules=[])
+"""
+BEHAVIOURS = {
+    "good": "ready(); serve()",
+    "dies at start": "sys.stderr.write('no licence for today'); sys.exit(3)",
+    "never ready": "time.sleep(60)",
+    "wrong protocol": "say(ready=True, protocol=99); serve()",
+    "rubbish at start": "print('Welcome to CellProfiler!', flush=True); serve()",
+    "hangs": "ready(); time.sleep(60)",
+    "deaf": "signal.signal(signal.SIGTERM, signal.SIG_IGN); ready(); time.sleep(60)",
+    "dies when asked": "ready(); sys.stdin.readline(); os.kill(os.getpid(), 9)",
+    "rubbish": "ready(); sys.stdin.readline(); print('Segmentation fault', flush=True); serve()",
+    "a list": "ready(); sys.stdin.readline(); print('[1]', flush=True); serve()",
+    "another id": "ready(); sys.stdin.readline(); say(id=77, ok=True); serve()",
+    "half a line": "ready(); sys.stdin.readline(); print('{', end='', flush=True); time.sleep(60)",
+    "floods": "ready(); sys.stdin.readline()\nwhile True: say(id=0, ok=True)",
+    "second time good": "ready(); (serve() if starts > 1 else sys.exit(1))",
+    "has children": (
+        "child = subprocess.Popen(['sleep', '60'], stdin=subprocess.DEVNULL); ready()\n"
+        "sys.stderr.write(f'child {child.pid}' + chr(10))\n"
+        "serve()"
+    ),
+}  # fmt: skip
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Events(list[tuple[str, dict[str, Any]]]):
+    def __call__(self, event: str, *, level: str = "info", **fields: object) -> None:
+        self.append((event, {"level": level, **fields}))
+
+    def named(self, name: str) -> list[dict[str, Any]]:
+        return [fields for event, fields in self if event == name]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def events() -> Events:
+    return Events()
+
+
+@pytest.fixture
+def fake(tmp_path: Path, clock: Clock, events: Events) -> Iterator[Callable[..., Engine]]:
+    """Engines on a scripted worker; all are stopped and all their processes gone at the end."""
+    engines: list[Engine] = []
+
+    def make(behaviour: str, **options: Any) -> Engine:
+        script = tmp_path / "fake.py"
+        script.write_text(textwrap.dedent(FAKE) + BEHAVIOURS[behaviour])
+        command = [sys.executable, str(script), behaviour, str(tmp_path / "starts")]
+        settings: dict[str, Any] = {
+            "deadline": lambda _: 0.5,
+            "start_timeout": 10,
+            "ladder": LADDER,
+            "clock": clock,
+        }
+        engines.append(Engine(command, log=events, **(settings | options)))
+        return engines[-1]
+
+    yield make
+    for engine in engines:
+        engine.stop()
+    assert not psutil.Process().children(recursive=True)
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 10) -> None:
+    until = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < until, "it never came true"
+        time.sleep(0.02)
+
+
+def test_a_good_worker(fake: Callable[..., Engine], events: Events, tmp_path: Path) -> None:
+    engine = fake("good")
+    assert (engine.version, engine.pid) == (None, None)
+    assert engine.validate(tmp_path / "x.cppipe").sha256 == "f00"
+    first = engine.pid
+    assert engine.validate(tmp_path / "x.cppipe").sha256 == "f00"
+    assert (engine.version, engine.pid) == ("0.0", first)
+    engine.stop()
+    engine.stop()
+    assert engine.pid is None
+    assert [fields["code"] for fields in events.named("worker.stopped")] == [0]
+    with pytest.raises(EngineError, match="stopped"):
+        engine.validate(tmp_path / "x.cppipe")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "said"),
+    [
+        ("dies at start", "code 3.*\n.*no licence"),
+        ("never ready", "in time"),
+        ("wrong protocol", "99"),
+        ("rubbish at start", "Welcome"),
+        ("hangs", "in time"),
+        ("deaf", "in time"),
+        ("dies when asked", "code -9"),
+        ("rubbish", "Segmentation fault"),
+        ("a list", r"\[1\]"),
+        ("another id", "out of turn"),
+        ("half a line", "in time"),
+        ("floods", "out of turn|code -9"),
+    ],
+)
+def test_a_bad_worker_is_stopped_and_named(
+    behaviour: str, said: str, fake: Callable[..., Engine], events: Events, tmp_path: Path
+) -> None:
+    engine = fake(behaviour, start_timeout=1.5)
+    begun = time.monotonic()
+    with pytest.raises(WorkerFailedError, match=said):
+        engine.validate(tmp_path / "x.cppipe")
+    assert time.monotonic() - begun < 6
+    assert engine.pid is None
+    assert not psutil.Process().children()
+    (failed,) = events.named("worker.failed")
+    assert failed["next_try_in"] == 1
+
+
+def test_the_ladder_is_climbed_and_logged(
+    fake: Callable[..., Engine], events: Events, tmp_path: Path
+) -> None:
+    with pytest.raises(WorkerFailedError):
+        fake("deaf").validate(tmp_path / "x.cppipe")
+    assert [fields["after"] for fields in events.named("worker.wont_end")] == ["stdin", "SIGTERM"]
+    assert events.named("worker.stopped")[0]["code"] == -signal.SIGKILL
+
+
+def test_back_off_doubles_up_to_a_minute(
+    fake: Callable[..., Engine], clock: Clock, events: Events, tmp_path: Path
+) -> None:
+    engine = fake("dies at start")
+    for _ in range(8):
+        with pytest.raises(WorkerFailedError):
+            engine.start()
+        clock.now += engine.retry_in - 0.01
+        with pytest.raises(EngineError, match="not started again yet") as caught:
+            engine.start()
+        assert not isinstance(caught.value, WorkerFailedError)
+        clock.now += 0.02
+    waits = [fields["next_try_in"] for fields in events.named("worker.failed")]
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_success_resets_the_back_off(
+    fake: Callable[..., Engine], clock: Clock, events: Events, tmp_path: Path
+) -> None:
+    engine = fake("second time good")
+    with pytest.raises(WorkerFailedError):
+        engine.validate(tmp_path / "x.cppipe")
+    clock.now += 1
+    engine.validate(tmp_path / "x.cppipe")
+    pid = engine.pid
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    with pytest.raises(WorkerFailedError, match="in time"):
+        engine.validate(tmp_path / "x.cppipe")
+    assert [fields["next_try_in"] for fields in events.named("worker.failed")] == [1, 1]
+
+
+def test_a_worker_that_died_between_requests_is_replaced_unnoticed(
+    fake: Callable[..., Engine], events: Events, tmp_path: Path
+) -> None:
+    engine = fake("good")
+    engine.start()
+    first = engine.pid
+    assert first
+    os.kill(first, signal.SIGKILL)
+    wait_until(lambda: engine.pid is None)
+    engine.validate(tmp_path / "x.cppipe")
+    assert engine.pid not in (None, first)
+    assert len(events.named("worker.died_idle")) == 1
+
+
+def test_stop_from_another_thread_ends_a_request(
+    fake: Callable[..., Engine], events: Events, tmp_path: Path
+) -> None:
+    engine = fake("hangs", deadline=lambda _: 60)
+    engine.start()
+    threading.Timer(0.3, engine.stop).start()
+    begun = time.monotonic()
+    with pytest.raises(EngineError):
+        engine.validate(tmp_path / "x.cppipe")
+    assert time.monotonic() - begun < 5
+    assert not events.named("worker.failed"), "being stopped is no failure"
+
+
+def test_children_of_the_worker_end_too(fake: Callable[..., Engine], events: Events) -> None:
+    engine = fake("has children")
+    engine.start()
+    wait_until(lambda: bool(events.named("worker.stderr")))
+    child = psutil.Process(int(events.named("worker.stderr")[0]["line"].split()[1]))
+    engine.stop()
+    gone, _ = psutil.wait_procs([child], timeout=5)
+    assert gone
+
+
+def test_a_command_that_does_not_exist(tmp_path: Path, events: Events) -> None:
+    engine = Engine([str(tmp_path / "python")], log=events)
+    with pytest.raises(EngineError, match="can't be started"):
+        engine.start()
+
+
+def test_a_request_larger_than_a_pipe_to_a_worker_that_does_not_read(
+    tmp_path: Path, events: Events
+) -> None:
+    child = Child([sys.executable, "-c", "import time; time.sleep(60)"], events, ladder=LADDER)
+    try:
+        with pytest.raises(WorkerFailedError, match="did not read"):
+            child.send({"text": "x" * 1_000_000}, time.monotonic() + 0.5)
+    finally:
+        child.stop()
+
+
+DAEMON = """
+import sys
+from pathlib import Path
+from spheroidd.measure.engine import Engine, ImageInput, worker_command
+given = {name: Path(path) for name, path in (text.split("=", 1) for text in sys.argv[1:])}
+command = worker_command(given["python"], given["scratch"])
+engine = Engine(command, log=lambda *_, **__: None)
+engine.start()
+print(engine.pid, flush=True)
+images = [ImageInput(str(number), "P", "A1", number, given) for number in range(200)]
+engine.measure(given["pipeline"], images, given["folder"])
+"""
+
+
+# -- the real worker -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(cellprofiler: Path, tmp_path: Path, clock: Clock, events: Events) -> Iterator[Engine]:
+    """A real worker of the test's own, to be ill-treated."""
+    command = worker_command(cellprofiler, tmp_path / "scratch")
+    engine = Engine(command, log=events, clock=clock, ladder=LADDER)
+    yield engine
+    engine.stop()
+
+
+def test_killed_in_the_middle_of_a_batch(
+    own: Engine, clock: Clock, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    own.start()
+    images = [write_image(f"k{number}", disc()) for number in range(40)]
+    outlines = (tmp_path / "batch").glob
+
+    def kill() -> None:
+        wait_until(lambda: any(outlines("*.png")))
+        os.kill(own.pid or 0, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    with pytest.raises(WorkerFailedError, match="code -9"):
+        own.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+    thread.join()
+    with pytest.raises(EngineError, match="not started again yet"):
+        own.measure(pipelines / "mask.cppipe", images[:1], tmp_path / "batch")
+    clock.now += 1
+    outcomes = own.measure(pipelines / "mask.cppipe", images[:2], tmp_path / "batch")
+    assert [outcome.error for outcome in outcomes.values()] == [None, None]
+
+
+def test_stop_needs_only_the_first_step_even_while_it_measures(
+    own: Engine,
+    events: Events,
+    pipelines: Path,
+    tmp_path: Path,
+    write_image: Write,
+    disc: Draw,
+) -> None:
+    own.start()
+    images = [write_image(f"k{number}", disc()) for number in range(40)]
+
+    def stop() -> None:
+        wait_until(lambda: any((tmp_path / "batch").glob("*.png")))
+        own.stop()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
+    with pytest.raises(EngineError):
+        own.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+    thread.join()
+    assert not events.named("worker.wont_end")
+    assert [fields["code"] for fields in events.named("worker.stopped")] == [0]
+
+
+def test_a_late_batch_is_ended(
+    own: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    own.start()
+    own._deadline = lambda _: 0.3
+    images = [write_image(f"k{number}", disc()) for number in range(40)]
+    begun = time.monotonic()
+    with pytest.raises(WorkerFailedError, match="in time"):
+        own.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+    assert time.monotonic() - begun < 5
+    assert not psutil.Process().children()
+
+
+def test_no_orphan_when_the_daemon_is_killed_while_it_measures(
+    cellprofiler: Path, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    given = {
+        "python": cellprofiler,
+        "pipeline": pipelines / "mask.cppipe",
+        "folder": tmp_path / "batch",
+        "scratch": tmp_path / "scratch",
+        **write_image("one", disc()).files,
+    }
+    arguments = [f"{name}={path}" for name, path in given.items()]
+    with subprocess.Popen(
+        [sys.executable, "-c", DAEMON, *arguments], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        worker = psutil.Process(int(process.stdout.readline()))
+        wait_until(lambda: any((tmp_path / "batch").glob("*.png")))
+        process.kill()
+    gone, _ = psutil.wait_procs([worker], timeout=5)
+    assert gone
+
+
+@pytest.mark.slow
+def test_memory_stays_flat(
+    own: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    large = np.kron(disc(), np.ones((4, 6), bool))
+    images = [write_image(f"k{number}", large) for number in range(4)]
+    sizes = []
+    for batch in range(20):
+        own.measure(pipelines / "mask.cppipe", images, tmp_path / f"batch{batch}")
+        sizes.append(psutil.Process(own.pid).memory_info().rss / 2**20)
+    # Without gc.collect and malloc_trim it grows by 40 to 60 MiB, with them by 2 or 3.
+    assert max(sizes) - sizes[2] < 20, sizes
+
+
+def test_scratch_is_emptied_at_start(own: Engine, tmp_path: Path) -> None:
+    left = tmp_path / "scratch" / "tmp" / "Cpmeasurements0815.hdf5"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"left by a killed worker")
+    kept = tmp_path / "scratch" / "not mine"
+    kept.write_text("stays")
+    own.start()
+    assert not left.exists()
+    assert kept.exists()
+    assert own.version == "4.2.8.1"

@@ -1,0 +1,290 @@
+"""Pipelines and images that are wrong: what is said, and what else still works."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from spheroidd.errors import EngineError, PipelineError
+from spheroidd.measure.engine import Engine, ImageInput
+
+Write = Callable[..., ImageInput]
+Draw = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def changed(pipelines: Path, tmp_path: Path) -> Callable[..., Path]:
+    """A shipped pipeline with some text replaced, which must have been there."""
+
+    def change(name: str, **replacements: str) -> Path:
+        text = (pipelines / f"{name}.cppipe").read_text(encoding="utf-8")
+        for old, new in replacements.items():
+            assert old in text
+            text = text.replace(old, new)
+        path = tmp_path / "changed.cppipe"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return change
+
+
+def loaddata_pipeline(path: Path, text: str) -> Path:
+    """The same pipeline with LoadData in place of the four input modules."""
+    load = """LoadData:[module_num:1|svn_version:'Unknown'|variable_revision_number:6|show_window:False|notes:[]|batch_state:array([], dtype=uint8)|enabled:True|wants_pause:False]
+    Input data file location:Elsewhere...|/nowhere
+    Name of the file:images.csv
+    Load images based on this data?:Yes
+    Base image location:None|
+    Process just a range of rows?:No
+    Rows to process:1,100000
+    Group images by metadata?:No
+    Select metadata tags for grouping:
+    Rescale intensities?:Yes
+"""  # noqa: E501
+    header, modules = text.split("\n\n", 1)
+    kept = modules.split("\n\n")[4:]
+    header = re.sub(r"ModuleCount:\d+", f"ModuleCount:{len(kept) + 1}", header)
+    path.write_text("\n\n".join([header, load.rstrip("\n"), *kept]), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("replacements", "said"),
+    [
+        ({"IdentifyPrimaryObjects:[": "IdentifyHappyObjects:["}, "IdentifyHappyObjects"),
+        ({"display outlines:Original": "display outlines:DNA"}, "DNA.*Original, Spheroid, Mask"),
+        ({"Select objects to display:Spheroids": "Select objects to display:Cells"}, "Cells"),
+        ({"(Min,Max):10,100000": "(Min,Max):ten,100000"}, "IdentifyPrimaryObjects"),
+        (
+            {"Do you want to group your images?:No": "Do you want to group your images?:Yes"},
+            "group",
+        ),
+        ({"Process as 3D?:No": "Process as 3D?:Yes"}, "3D"),
+        ({"image type:Binary mask": "image type:Illumination function"}, "Mask"),
+        ({"CellProfiler Pipeline:": "A shopping list:"}, "not a CellProfiler pipeline"),
+        (
+            {"variable_revision_number:15": "variable_revision_number:99"},
+            "saved by a newer CellProfiler",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_wrong_pipeline_is_refused_by_name(
+    replacements: dict[str, str], said: str, warm: Engine, changed: Callable[..., Path]
+) -> None:
+    pid = warm.pid
+    with pytest.raises(PipelineError, match=said) as caught:
+        warm.validate(changed("mask", **replacements))
+    assert "changed.cppipe" in str(caught.value)
+    assert warm.pid == pid, "a wrong pipeline is no reason to replace the worker"
+
+
+def test_files_that_are_no_pipelines(warm: Engine, tmp_path: Path) -> None:
+    binary = tmp_path / "picture.cppipe"
+    binary.write_bytes(bytes(range(256)))
+    truncated = tmp_path / "truncated.cppipe"
+    truncated.write_text("CellProfiler Pipeline: http://www.cellprofiler.org\nVersion:5\n")
+    for path in (binary, truncated, tmp_path / "missing.cppipe", tmp_path):
+        with pytest.raises(PipelineError):
+            warm.validate(path)
+
+
+def test_a_pipeline_changed_since_its_check_is_refused(
+    warm: Engine,
+    changed: Callable[..., Path],
+    tmp_path: Path,
+    write_image: Write,
+    disc: Draw,
+) -> None:
+    path = changed("mask")
+    first = warm.validate(path)
+    changed("mask", **{"(Min,Max):10,": "(Min,Max):12,"})
+    with pytest.raises(PipelineError, match="changed"):
+        warm.measure(path, [write_image("one", disc())], tmp_path / "batch")
+    assert warm.validate(path).sha256 != first.sha256
+    assert warm.measure(path, [write_image("one", disc())], tmp_path / "batch")["one"].error is None
+
+
+def test_loaddata_pipelines_give_the_same_numbers(
+    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    original = pipelines / "white-background.cppipe"
+    loading = loaddata_pipeline(tmp_path / "load.cppipe", original.read_text(encoding="utf-8"))
+    images = [write_image("one", disc())]
+    assert warm.measure(loading, images, tmp_path / "a") == warm.measure(
+        original, images, tmp_path / "b"
+    )
+
+
+def test_a_bad_image_fails_alone(
+    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    names = ("truncated", "text", "missing", "no mask", "sizes", "deep", "floats")
+    bad = {key: write_image(key, disc()) for key in names}
+    content = bad["truncated"].files["Mask"].read_bytes()
+    bad["truncated"].files["Mask"].write_bytes(content[: len(content) // 2])
+    bad["text"].files["Original"].write_text("no image")
+    bad["missing"].files["Mask"].unlink()
+    del bad["no mask"].files["Mask"]  # type: ignore[attr-defined]
+    Image.fromarray(disc()[:-1]).save(bad["sizes"].files["Mask"])
+    Image.fromarray(np.full((120, 160), 999, np.uint16)).save(bad["deep"].files["Original"])
+    floats = tmp_path / "floats.npy"
+    np.save(floats, disc().astype(float))
+    bad["floats"].files["Mask"] = floats  # type: ignore[index]
+    images = [write_image("good1", disc()), *bad.values(), write_image("good2", disc())]
+    outcomes = warm.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+    assert {key for key, outcome in outcomes.items() if outcome.error} == set(names)
+    assert all(outcome.objects == {} for outcome in outcomes.values() if outcome.error)
+    assert "uses Mask" in (outcomes["no mask"].error or "")
+    assert "differ in size" in (outcomes["sizes"].error or "")
+    for key in ("good1", "good2"):
+        assert outcomes[key].objects["Spheroids"][0]["AreaShape_Area"] == disc().sum()
+        assert (tmp_path / "batch" / f"{key}_outline.png").is_file()
+
+
+def test_an_image_that_fails_late_has_no_result(
+    warm: Engine, changed: Callable[..., Path], tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    """The objects are found, then saving fails: CellProfiler itself would exit with 0."""
+    (tmp_path / "batch" / "bad_outline.png").mkdir(parents=True)
+    images = [write_image("bad", disc()), write_image("good", disc())]
+    outcomes = warm.measure(changed("mask"), images, tmp_path / "batch")
+    assert (outcomes["bad"].error or "").startswith("SaveImages: ")
+    assert outcomes["bad"].objects == {}
+    assert outcomes["good"].error is None
+
+
+def test_spreadsheets_that_cannot_be_written_fail_the_batch(
+    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    (tmp_path / "batch" / "Spheroids.csv").mkdir(parents=True)
+    with pytest.raises(EngineError, match=r"ExportToSpreadsheet.*Spheroids\.csv") as caught:
+        warm.measure(pipelines / "mask.cppipe", [write_image("a", disc())], tmp_path / "batch")
+    assert not isinstance(caught.value, PipelineError)
+    assert warm.retry_in == 0, "the worker is well"
+
+
+def test_two_wells_with_equal_names_stay_apart(
+    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    (tmp_path / "A1").mkdir()
+    (tmp_path / "B2").mkdir()
+    images = []
+    for well, radius in (("A1", 20), ("B2", 40)):
+        image = write_image(f"{well}_img", disc(radius=radius), well=well)
+        files = {
+            name: path.rename(tmp_path / well / f"{name}.png") for name, path in image.files.items()
+        }
+        images.append(ImageInput(f"{well}_img", "P", well, 1, files))
+    outcomes = warm.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+    for image, radius in zip(images, (20, 40), strict=True):
+        (found,) = outcomes[image.key].objects["Spheroids"]
+        assert found["AreaShape_Area"] == disc(radius=radius).sum()
+        with Image.open(tmp_path / "batch" / f"{image.key}_outline.png") as outline:
+            yellow = (np.asarray(outline) == (255, 255, 0)).all(axis=2)
+        assert yellow[60, 80 - radius]
+
+
+def test_odd_names_reach_the_spreadsheets(
+    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    names = [
+        "20230915 - CQ22 3D (AZD, Metf)",
+        'a "quoted" plate',
+        "two\nlines",
+        "Größe µ 培养",
+        "007",
+        "1e5",
+        "",
+        "=1+1; \\g<Well> %s {}",
+        "not UTF-8: \udcff",
+    ]
+    images = [
+        write_image(
+            f"k{number}", disc(), plate=name, well=name, timepoint=None if number % 2 else number
+        )
+        for number, name in enumerate(names)
+    ]
+    folder = tmp_path / "odd, folder (1) µ"
+    outcomes = warm.measure(pipelines / "mask.cppipe", images, folder)
+    assert all(outcome.error is None for outcome in outcomes.values())
+    with (folder / "Image.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["Metadata_Plate"] for row in rows] == [*names[:-1], "not UTF-8: ?"]
+    assert [row["Metadata_Timepoint"] for row in rows][:3] == ["0", "", "2"]
+    assert rows[0]["FileName_Original"] == "k0.png"
+    with (folder / "Spheroids.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert [row["Metadata_Well"] for row in found] == [row["Metadata_Well"] for row in rows]
+    assert {float(row["AreaShape_Area"]) for row in found} == {disc().sum()}
+
+
+def test_arrays_and_colour_are_taken_too(
+    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    image = write_image("one", disc())
+    files = {}
+    for name, path in image.files.items():
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        files[name] = tmp_path / f"{name}.npy"
+        np.save(files[name], pixels)
+    arrays = ImageInput("one", "P1", "A1", 0, files)
+    for name in ("mask", "white-background"):
+        path = pipelines / f"{name}.cppipe"
+        assert warm.measure(path, [arrays], tmp_path / "a") == warm.measure(
+            path, [image], tmp_path / "b"
+        )
+
+
+def test_a_batch_measured_again_replaces_its_files(
+    warm: Engine, changed: Callable[..., Path], tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    """Even if the pipeline says not to overwrite and to write elsewhere: nobody is there to ask."""
+    path = changed(
+        "mask",
+        **{
+            "files without warning?:Yes": "files without warning?:No",
+            "    Output file location:Default Output Folder|\n    Create a": (
+                f"    Output file location:Elsewhere...|{tmp_path}/gone\n    Create a"
+            ),
+        },
+    )
+    for radius in (20, 40):
+        image = write_image("one", disc(radius=radius))
+        outcome = warm.measure(path, [image], tmp_path / "batch")["one"]
+        assert outcome.objects["Spheroids"][0]["AreaShape_Area"] == disc(radius=radius).sum()
+    assert f",{disc(radius=40).sum()}," in (tmp_path / "batch" / "Spheroids.csv").read_text()
+    assert not (tmp_path / "gone").exists()
+
+
+@pytest.mark.parametrize("keys", [["a/b"], [""], ["x", "x"], ["nul\0"]])
+def test_keys_must_make_file_names(
+    keys: list[str], warm: Engine, pipelines: Path, tmp_path: Path
+) -> None:
+    images = [ImageInput(key, "P", "A1", 0, {}) for key in keys]
+    with pytest.raises(ValueError, match=r"key|file name"):
+        warm.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+
+
+def test_what_needs_java_says_so(
+    warm: Engine, changed: Callable[..., Path], tmp_path: Path, write_image: Write, disc: Draw
+) -> None:
+    path = changed("mask", **{"type of image to save:Image": "type of image to save:Movie/Stack"})
+    outcome = warm.measure(path, [write_image("one", disc())], tmp_path / "batch")["one"]
+    assert "without Java" in (outcome.error or "")
+
+
+def test_shipped_pipelines_hold_no_paths(pipelines: Path) -> None:
+    for path in sorted(pipelines.glob("*.cppipe")):
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"(/home/|/tmp/|/root/|file:|[A-Z]:\\\\)", text), path
+        assert "HasImagePlaneDetails:False" in text
+        assert json.loads(re.search(r"ModuleCount:(\d+)", text)[1]) == len(  # type: ignore[index]
+            re.findall(r"^\w+:\[module_num:", text, re.MULTILINE)
+        )
