@@ -58,9 +58,7 @@ def main() -> None:
         model = weights(options.model, home)
         console.print(f"{len(files)} images, {source}; model {model}")
         chosen = fetch(model, home, report=console.print)
-        session = open_session(
-            chosen, home=home, device="cpu", cache_dir=home / "cache", warn=console.print
-        )
+        session = open_session(chosen, home=home, device="cpu", warn=console.print)
         times = per_image(session, plain_session(chosen, home), files, scratch)
         engine = engine_costs(home, files, scratch)
         line = whole_line(model, export, len(files), scratch)

@@ -1,6 +1,7 @@
 """What many tests stand on: real images, the real small model, a log that can be read."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ import pytest
 import structlog
 
 from spheroidd.config import installation_home
+
+# Tests that import rembg themselves need not wait for numba either; see segment/rembg_home.py.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

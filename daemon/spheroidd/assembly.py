@@ -100,9 +100,6 @@ def _session(config: Config, home: Path, log: FilteringBoundLogger) -> Session |
         home=home,
         device=wanted.device,
         require=wanted.require,
-        # beside the weights, where `model fetch` has compiled already; a service that may not
-        # write there keeps its own
-        cache_dir=home / "cache" if os.access(home, os.W_OK) else config.state_dir / "tmp",
         warn=lambda message: log.warning("accelerator", reason=message),
     )
     model = session.model

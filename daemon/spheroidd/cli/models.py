@@ -76,9 +76,8 @@ def fetch(
     with moving:
         got = models.fetch(name, home, source=chosen, report=tell)
     if not there:
-        # This also compiles what rembg compiles on first use, so that no first start waits for it.
-        tell(f"running {name} once; the very first time on a machine this takes a minute")
-        open_session(got, home=home, device="cpu", cache_dir=home / "cache", warn=tell)
+        open_session(got, home=home, device="cpu", warn=tell)
+        tell(f"{name} has run once on a test picture")
     say(f"{got.name} is ready")
 
 

@@ -113,12 +113,12 @@ def from_release(session: str, scratch: Path, report: Report) -> Path:
     """Let rembg itself download the weights of one of its sessions. Raises ModelError."""
     report(f"downloading {session} from rembg's release page")
     try:
-        # Here and not above: importing rembg takes seconds, with a cold cache a minute.
-        import pooch  # type: ignore[import-untyped]  # noqa: PLC0415
-        from rembg.sessions import sessions  # noqa: PLC0415
-
-        pooch.get_logger().setLevel("WARNING")
         with rembg_home(scratch):
+            # Here and not above: importing rembg takes seconds.
+            import pooch  # type: ignore[import-untyped]  # noqa: PLC0415
+            from rembg.sessions import sessions  # noqa: PLC0415
+
+            pooch.get_logger().setLevel("WARNING")
             return Path(sessions[session].download_models())
     except (OSError, ValueError, ImportError) as error:
         # requests wraps the network's own words, which say enough, in a page of its own.
