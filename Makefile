@@ -16,6 +16,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKS := requirements/uv.txt requirements/dev.txt requirements/$(EXTRA).txt
 
+# Laboratories behind an inspecting proxy have its certificate in the system's store.
+export UV_SYSTEM_CERTS := 1
+
 .PHONY: help setup demo test check bench lock install uninstall clean
 .DELETE_ON_ERROR:
 
@@ -28,7 +31,7 @@ $(VENV)/.uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 or newer is needed"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
 	$(PYTHON) -m venv --clear $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/uv.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
 # The GPU set differs from the tools' set in onnxruntime alone.

@@ -6,6 +6,7 @@ set -eu
 python=$1 extra=$2 prefix=$3 destdir=$4
 root=$destdir$prefix
 cd "$(dirname "$0")/.."
+export UV_SYSTEM_CERTS=1
 
 say() { printf '%s\n' "$*"; }
 
@@ -15,7 +16,7 @@ mkdir -p "$root" 2>/dev/null || { say "$root can't be written: use sudo, or anot
 say "installing into $root"
 "$python" -m venv --clear "$root/venv"
 bin=$root/venv/bin
-"$bin/python" -m pip install --quiet --require-hashes -r requirements/uv.txt
+"$bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 "$bin/uv" pip install --quiet --python "$bin/python" --no-deps --require-hashes -r "requirements/$extra.txt"
 "$bin/uv" pip install --quiet --python "$bin/python" --no-deps --build-constraints requirements/dev.txt .
 "$bin/spheroidd" engine install

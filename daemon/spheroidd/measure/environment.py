@@ -31,6 +31,9 @@ PYTHON_HINT = (
     "and run `spheroidd engine install --python PATH` with the path of its executable."
 )
 
+# uv trusts the system's certificates too: an inspecting proxy has its own in there.
+_CERTIFICATES = {"UV_SYSTEM_CERTS": "1"}
+
 Report = Callable[[str], None]
 
 
@@ -196,7 +199,7 @@ def _ask(command: Sequence[str], environment: Mapping[str, str] | None = None) -
             text=True,
             timeout=60,
             stdin=subprocess.DEVNULL,
-            env={**os.environ, **(environment or {})},
+            env={**_CERTIFICATES, **os.environ, **(environment or {})},
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
@@ -217,7 +220,7 @@ def _run(
         stdin=subprocess.DEVNULL,
         text=True,
         errors="replace",
-        env={**os.environ, **(environment or {})},
+        env={**_CERTIFICATES, **os.environ, **(environment or {})},
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
