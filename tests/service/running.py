@@ -51,7 +51,7 @@ class Daemon:
             assert done.returncode == check, (done.returncode, done.stdout, done.stderr[-3000:])
         return done
 
-    def start(self) -> None:
+    def start(self, **environment: str) -> None:
         """The daemon in the background; its log is kept."""
         with self._log_file.open("a") as log:
             self.process = subprocess.Popen(

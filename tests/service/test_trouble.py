@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,25 @@ def test_a_killed_worker_is_replaced_and_nothing_is_lost(daemon: Daemon, picture
     daemon.wait_until(lambda: daemon.count("measured") == 6)
     assert daemon.end() == 0
     assert daemon.count("failed") == 0
+
+
+def test_systemd_hears_ready_status_and_stopping(daemon: Daemon, pictures: Path) -> None:
+    daemon.configure()
+    shutil.copytree(pictures, daemon.export, dirs_exist_ok=True)
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(str(daemon.folder / "notify"))
+        receiver.settimeout(60)
+        daemon.start(NOTIFY_SOCKET=str(daemon.folder / "notify"))
+        while not told or not told[-1].startswith("STATUS="):
+            told.append(receiver.recv(4096).decode())
+        assert told[0] == "READY=1"
+        assert len(daemon.rows("SELECT id FROM images")) == 6, "ready means: all files are known"
+        assert "6" in told[-1]
+        assert "measured" in told[-1]
+        assert daemon.end() == 0
+        while told[-1] != "STOPPING=1":
+            told.append(receiver.recv(4096).decode())
 
 
 def test_a_second_daemon_on_the_same_state_is_refused(daemon: Daemon) -> None:

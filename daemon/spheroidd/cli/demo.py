@@ -187,7 +187,7 @@ def _report(to: Path) -> None:
         say(f"outlines of {plate}: {sheet.resolve()}")
     say(f"{len(rows)} of {len(truths)} images measured; everything is in {to}/")
     say(f"growth curves: {picture.resolve()}")
-    say(f"next: spheroidd status -c {to / 'config.yaml'}")
+    say(f"next: {sys.argv[0]} status -c {to / 'config.yaml'}")
 
 
 def _comparison(wells: dict[tuple[str, str], list[tuple[Row, Any]]]) -> Table:

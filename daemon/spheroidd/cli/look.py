@@ -52,7 +52,7 @@ def progress_table(plates: list[dict[str, Any]]) -> Table:
     for plate in plates:
         failed = Text(str(plate["failed"]), style="red" if plate["failed"] else "")
         numbers = (str(plate[key]) for key in ("wells", "seen", "segmented", "measured"))
-        table.add_row(Text(printable(plate["plate"] or "(not known yet)")), *numbers, failed)
+        table.add_row(Text(printable(plate["plate"] or "(not taken in yet)")), *numbers, failed)
     return table
 
 
