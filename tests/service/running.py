@@ -57,6 +57,7 @@ class Daemon:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "spheroidd", "run", "-c", str(self.config)],
                 stdout=log, stderr=log, text=True, start_new_session=True,
+                env={**os.environ, **environment},
             )  # fmt: skip
 
     def end(self, number: int = signal.SIGTERM) -> int:
