@@ -7,6 +7,7 @@ with the ledger between them.
 import contextlib
 import os
 import signal
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def run(
             _await_first_scan(parts, stopping)
             notify("READY=1")
             log.info("ready", folders=[str(watch.path) for watch in config.watch])
-            _wait(parts, stopping, finished)
+            _wait(parts, stopping, finished, log)
         finally:
             _stop(parts, log)
         failed = parts.ledger.counts()["failed"]
@@ -69,19 +70,32 @@ def _await_first_scan(parts: Parts, stopping: threading.Event) -> None:
             return
 
 
-def _wait(parts: Parts, stopping: threading.Event, finished: Finished | None) -> None:
-    """Tick until stopped, or until idle; bring back what is due, keep the status current."""
+def _wait(
+    parts: Parts, stopping: threading.Event, finished: Finished | None, log: FilteringBoundLogger
+) -> None:
+    """Tick until stopped, or until idle; a full disk or a locked database is waited out."""
     heartbeat = 0.0
     while not stopping.wait(_TICK_SECONDS):
         now = time.time()
-        parts.ledger.retry_due(now)
-        if abs(now - heartbeat) >= _HEARTBEAT_SECONDS:
-            heartbeat = now
-            trouble = "; ".join(filter(None, _troubles(parts)))
-            parts.health.update(now, phase="running", trouble=trouble)
-            notify(f"STATUS={_status(parts, trouble)}")
-        if finished is not None and finished() and _idle(parts, stopping):
-            return
+        try:
+            parts.ledger.retry_due(now)
+            if abs(now - heartbeat) >= _HEARTBEAT_SECONDS:
+                heartbeat = now
+                _tell_how_it_is(parts, now)
+            if finished is not None and finished() and _idle(parts, stopping):
+                return
+        except (OSError, sqlite3.Error) as error:
+            log.error("the state folder can't be used; trying again", reason=str(error))
+            notify(f"STATUS=trouble: {error}")
+            stopping.wait(_HEARTBEAT_SECONDS)
+
+
+def _tell_how_it_is(parts: Parts, now: float) -> None:
+    """A heartbeat for `status`, and systemd's status line."""
+    trouble = "; ".join(filter(None, _troubles(parts)))
+    parts.health.update(now, phase="running", trouble=trouble)
+    line = ", ".join(f"{count} {state}" for state, count in parts.ledger.counts().items())
+    notify(f"STATUS={line}; trouble: {trouble}" if trouble else f"STATUS={line}")
 
 
 def _idle(parts: Parts, stopping: threading.Event) -> bool:
@@ -114,11 +128,6 @@ def _troubles(parts: Parts) -> Iterator[str]:
     for intake in parts.intakes:
         yield f"{intake.root}: {intake.degraded}" if intake.degraded else ""
     yield parts.measure.trouble
-
-
-def _status(parts: Parts, trouble: str) -> str:
-    line = ", ".join(f"{count} {state}" for state, count in parts.ledger.counts().items())
-    return f"{line}; trouble: {trouble}" if trouble else line
 
 
 # -- stop -------------------------------------------------------------------------------
