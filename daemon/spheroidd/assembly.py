@@ -1,6 +1,5 @@
 """From the configuration to the parts of the daemon, made and warm."""
 
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -13,11 +12,12 @@ from structlog.typing import FilteringBoundLogger
 from spheroidd import __version__
 from spheroidd.config import Config, Watch
 from spheroidd.errors import PipelineError, SpheroiddError
+from spheroidd.intake.folder import Folder
 from spheroidd.intake.naming import NamePattern
 from spheroidd.intake.original import read_original
-from spheroidd.intake.stage import Folder, Intake
+from spheroidd.intake.stage import Intake
 from spheroidd.measure.batches import Rule
-from spheroidd.measure.engine import Engine, worker_command
+from spheroidd.measure.engine import Engine, PipelineInfo, worker_command
 from spheroidd.measure.environment import check as check_environment
 from spheroidd.measure.pipelines import pipeline_path
 from spheroidd.measure.stage import MeasureStage, Protocol
@@ -28,6 +28,7 @@ from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health
 from spheroidd.store.ledger import Ledger
+from spheroidd.store.paths import to_stored
 from spheroidd.store.results import Results
 from spheroidd.system.loop import Loop
 
@@ -56,10 +57,15 @@ def build(
 ) -> Parts:
     """Make every part; the slow ones (model, CellProfiler) come up warm."""
     ledger, results, health = Ledger(database), Results(database), Health(database)
-    health.started(time.time(), pid=os.getpid(), version=__version__)
-    handed_back = ledger.recover()
-    again = ledger.look_again(time.time())
-    log.info("starting", version=__version__, handed_back=handed_back, looked_at_again=again)
+    log.info(
+        "starting",
+        version=__version__,
+        handed_back=ledger.recover(after_a_kill=True),
+        tried_again=ledger.look_again(time.time()),
+        not_watched_any_more=ledger.leave(
+            [to_stored(str(watch.path)) for watch in config.watch], time.time()
+        ),
+    )
 
     session = _session(config, home, log)
     engine, protocol = _engine(config, home, folder, log)
@@ -71,8 +77,10 @@ def build(
     )
 
     def more_coming() -> bool:
+        if finished is None or not finished():
+            return True
         counts = ledger.counts()
-        return finished is None or not finished() or counts["waiting"] + counts["ready"] > 0
+        return counts["waiting"] + counts["ready"] > 0
 
     recipe = Recipe(session, config.segmentation.threshold, __version__)
     segment = SegmentStage(
@@ -112,8 +120,13 @@ def _engine(
 ) -> tuple[Engine, Protocol]:
     wanted = config.measurement
     path = pipeline_path(wanted.pipeline)
-    python = check_environment(home).python
-    engine = Engine(worker_command(python, folder.scratch), log=_worker_log(log))
+    environment = check_environment(home)
+    if not environment.current:
+        log.warning(
+            "CellProfiler's environment is of another version of spheroidd",
+            next_step="spheroidd engine install",
+        )
+    engine = Engine(worker_command(environment.python, folder.scratch), log=_worker_log(log))
     engine.start()
     try:
         info = engine.validate(path)
@@ -125,6 +138,7 @@ def _engine(
                 f"segmentation.model: {config.segmentation.model} does not provide.",
                 f"It can have {', '.join(sorted(offered))}.",
             )
+        name = _spheroids_of(info, path)
     except SpheroiddError:
         engine.stop()
         raise
@@ -135,9 +149,21 @@ def _engine(
         sha256=info.sha256,
         objects=list(info.objects),
     )
-    name = "Spheroids" if "Spheroids" in info.objects else info.objects[0]
     rule = Rule(wanted.batch.max_images, wanted.batch.max_wait_seconds)
     return engine, Protocol(path, wanted.pipeline, info.sha256, name, rule, __version__)
+
+
+def _spheroids_of(info: PipelineInfo, path: Path) -> str:
+    """Which kind of object is the spheroid: `Spheroids`, or the only kind with an area."""
+    if "Spheroids" in info.measured:
+        return "Spheroids"
+    if len(info.measured) == 1:
+        return info.measured[0]
+    raise PipelineError(
+        f"The pipeline {path} measures the area of {', '.join(info.measured) or 'nothing'}.",
+        "Name the objects that are the spheroid `Spheroids`, and measure them with "
+        "MeasureObjectSizeShape.",
+    )
 
 
 def _worker_log(log: FilteringBoundLogger) -> Callable[..., None]:

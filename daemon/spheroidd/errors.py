@@ -43,8 +43,20 @@ class StoreError(SpheroiddError):
 
 
 class ImageError(SpheroiddError):
-    """One image can't be used now; `permanent` says whether waiting could help."""
+    """One image can't be used now.
 
-    def __init__(self, message: str, hint: str = "", *, permanent: bool = False) -> None:
+    `permanent`: waiting can't help.  `unreachable`: the file could not be read at all, which
+    says nothing about the image (a share may be away), so it is tried again for ever.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        hint: str = "",
+        *,
+        permanent: bool = False,
+        unreachable: bool = False,
+    ) -> None:
         super().__init__(message, hint)
         self.permanent = permanent
+        self.unreachable = unreachable

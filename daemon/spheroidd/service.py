@@ -16,17 +16,20 @@ from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
+from spheroidd import __version__
 from spheroidd.assembly import Finished, Parts, build
 from spheroidd.config import Config
 from spheroidd.errors import SpheroiddError
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
+from spheroidd.store.health import Health
 from spheroidd.system.lock import only_one
 from spheroidd.system.notify import notify
 
 _TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
-_STOP_SECONDS = 60.0  # for the step in hand; systemd's TimeoutStopSec is longer
+_STOP_SECONDS = 60.0  # for the steps in hand; systemd's TimeoutStopSec is longer
+_HAND_BACK_SECONDS = 10.0
 
 
 def run(
@@ -47,25 +50,41 @@ def run(
     folder = StateFolder(config.state_dir)
     folder.create()
     with only_one(folder.lock), _database(folder) as database, _signals() as stopping:
-        parts = build(config, home, folder, database, log, finished)
+        health = Health(database)
+        health.started(time.time(), pid=os.getpid(), version=__version__)
         try:
-            for loop in parts.loops:
-                loop.start()
-            _await_first_scan(parts, stopping)
-            notify("READY=1")
-            log.info("ready", folders=[str(watch.path) for watch in config.watch])
-            _wait(parts, stopping, finished, log)
-        finally:
-            _stop(parts, log)
-        failed = parts.ledger.counts()["failed"]
+            parts = build(config, home, folder, database, log, finished)
+            try:
+                failed = _live(parts, stopping, finished, log)
+            finally:
+                _stop(parts, log)
+        except SpheroiddError as error:
+            health.ended(time.time(), "failed", str(error))
+            raise
+        health.ended(time.time(), "stopped")
     return 3 if finished is not None and failed and not stopping.is_set() else 0
+
+
+def _live(
+    parts: Parts, stopping: threading.Event, finished: Finished | None, log: FilteringBoundLogger
+) -> int:
+    """From the first scan to the wish to end; returns how many images failed."""
+    for loop in parts.loops:
+        loop.start()
+    _await_scans(parts, [1] * len(parts.intakes), stopping)
+    notify("READY=1")
+    log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
+    _wait(parts, stopping, finished, log)
+    return parts.ledger.counts()["failed"]
 
 
 # -- wait ------------------------------------------------------------------------------
 
 
-def _await_first_scan(parts: Parts, stopping: threading.Event) -> None:
-    while not all(intake.looked.is_set() for intake in parts.intakes):
+def _await_scans(parts: Parts, numbers: list[int], stopping: threading.Event) -> None:
+    while not all(
+        intake.scanned(number) for intake, number in zip(parts.intakes, numbers, strict=True)
+    ):
         if stopping.wait(0.05):
             return
 
@@ -77,6 +96,9 @@ def _wait(
     heartbeat = 0.0
     while not stopping.wait(_TICK_SECONDS):
         now = time.time()
+        for loop in parts.loops:
+            if not loop.alive:  # it guards every step, so this should not be; never in silence
+                raise SpheroiddError(f"The part {loop.name!r} has died.", "See the log.")
         try:
             parts.ledger.retry_due(now)
             if abs(now - heartbeat) >= _HEARTBEAT_SECONDS:
@@ -102,9 +124,7 @@ def _idle(parts: Parts, stopping: threading.Event) -> bool:
     """Nothing to do, and a fresh look at every folder finds nothing either."""
     if _unfinished(parts):
         return False
-    for intake in parts.intakes:
-        intake.rescan()
-    _await_first_scan(parts, stopping)
+    _await_scans(parts, [intake.rescan() for intake in parts.intakes], stopping)
     if _unfinished(parts) or stopping.is_set():
         return False
     for intake in parts.intakes:
@@ -124,7 +144,7 @@ def _unfinished(parts: Parts) -> int:
 
 def _troubles(parts: Parts) -> Iterator[str]:
     for loop in parts.loops:
-        yield loop.trouble
+        yield loop.trouble or loop.slow
     for intake in parts.intakes:
         yield f"{intake.root}: {intake.degraded}" if intake.degraded else ""
     yield parts.measure.trouble
@@ -139,16 +159,19 @@ def _stop(parts: Parts, log: FilteringBoundLogger) -> None:
     log.info("stopping: the work in hand is finished or handed back; again to force")
     for loop in parts.loops:
         loop.ask_to_end()
+    end = time.monotonic() + _STOP_SECONDS
+    for loop in parts.loops:
+        if not loop.join(max(0.1, end - time.monotonic())):
+            log.warning("still busy; its work is handed back", part=loop.name)
     for intake in parts.intakes:
         intake.stop()
-    for loop in parts.loops:
-        if not loop.join(_STOP_SECONDS):
-            log.warning("still busy; its work is handed back", part=loop.name)
     parts.measure.stop()
     for loop in parts.loops:
-        loop.join(_STOP_SECONDS)
-    parts.ledger.recover()
-    parts.health.stopped(time.time())
+        loop.join(_HAND_BACK_SECONDS)
+    try:
+        parts.ledger.recover()
+    except (OSError, sqlite3.Error) as error:  # the next start does it
+        log.error("claims are handed back at the next start", reason=str(error))
     log.info("stopped")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import tifffile
 from PIL import Image as Pillow
 
 from spheroidd.errors import ImageError
+from spheroidd.intake.folder import Folder
 from spheroidd.intake.naming import NamePattern
 from spheroidd.intake.original import read_original
-from spheroidd.intake.stage import Folder, Intake
+from spheroidd.intake.stage import Intake
 from spheroidd.store.database import Database
 from spheroidd.store.health import Health
 from spheroidd.store.ledger import Ledger
@@ -209,15 +211,111 @@ def test_a_missing_folder_is_degraded_and_heals(bench: Any, captured_log: Any) -
     assert b.database.rows("SELECT health FROM folders") == [{"health": "ok"}]
 
 
-def test_a_file_deleted_before_it_is_read_is_recorded(bench: Any) -> None:
+def test_a_file_deleted_before_it_is_read_is_recorded_and_may_come_back(
+    bench: Any, captured_log: Any
+) -> None:
+    b = bench()
+    path = b.picture("P/A1/1.png")
+    b.picture("P/A1/2.png", seed=2)
+    content = path.read_bytes()
+    b.pass_time(1, scan=True)
+    path.unlink()
+    b.arrive()
+    states = {Path(row["path"]).name: (row["state"], row["reason"]) for row in b.rows()}
+    assert states["1.png"] == ("superseded", "gone before it was read")
+    assert [e for e in captured_log[1] if e["event"] == "image gone before it was read"]
+    path.write_bytes(content)
+    b.arrive()
+    assert b.ledger.counts()["ready"] == 2
+
+
+def test_an_empty_mount_point_is_no_reason_to_give_up(bench: Any) -> None:
     b = bench()
     path = b.picture("P/A1/1.png")
     b.pass_time(1, scan=True)
-    path.unlink()
+    shutil.move(b.root / "P", b.root.with_name("away"))
+    for _ in range(5):
+        b.pass_time(3600, scan=True)
+    assert "empty, though 1 images" in b.intake.degraded
+    assert b.ledger.counts()["waiting"] == 1
+    shutil.move(b.root.with_name("away"), b.root / "P")
+    assert path.exists()
+    b.arrive()
+    assert b.ledger.counts()["ready"] == 1
+    assert b.intake.degraded == ""
+
+
+def test_a_date_that_no_database_holds_stops_nobody(bench: Any) -> None:
+    b = bench()
+    odd = b.picture("P/A1/1.png")
+    b.picture("P/A1/2.png", seed=2)
+    os.utime(odd, (10_400_000_000, 10_400_000_000))  # the year 2299
+    b.arrive()
+    states = {Path(row["path"]).name: row["state"] for row in b.rows()}
+    assert states["2.png"] == "ready"
+    assert states["1.png"] in ("ready", "failed")
+
+
+def test_a_scan_that_crashes_is_no_scan(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    b = bench()
+    b.picture("P/A1/1.png")
+
+    def crash(*_: Any) -> None:
+        raise OverflowError("a bug nobody foresaw")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(b.ledger, "arrive", crash)
+        number = b.intake.rescan()
+        with pytest.raises(OverflowError):
+            b.step_all()
+        assert b.intake.scanned(number)
+        assert "nobody foresaw" in b.intake.degraded
     b.pass_time(6)
+    b.pass_time(6)
+    assert b.ledger.counts()["ready"] == 1
+    assert b.intake.degraded == ""
+
+
+def test_a_decoder_that_chokes_fails_one_image(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    b = bench()
+    b.picture("P/A1/1.png")
+
+    def choke(*_: Any) -> None:
+        raise KeyError("deep inside a library")
+
+    monkeypatch.setattr("spheroidd.intake.stage.learn", choke)
+    b.arrive()
     [row] = b.rows()
     assert row["state"] == "failed"
-    assert "No such file" in row["reason"]
+    assert "deep inside a library" in row["reason"]
+
+
+def test_an_asked_for_scan_is_one_that_began_afterwards(bench: Any) -> None:
+    b = bench()
+    first = b.intake.rescan()
+    b.step_all()
+    assert b.intake.scanned(first)
+    second = b.intake.rescan()
+    assert not b.intake.scanned(second)
+    b.step_all()
+    assert b.intake.scanned(second)
+
+
+def test_text_files_beside_the_images_cause_no_scans(tmp_path: Path, captured_log: Any) -> None:
+    b = Bench(tmp_path, captured_log[0], observer="native")
+    try:
+        (b.root / "P").mkdir()
+        time.sleep(0.3)
+        b.pass_time(60, scan=True)
+        scans = b.database.rows("SELECT scanned_at FROM folders")
+        for number in range(20):
+            (b.root / "P" / f"{number}.txt").write_text("x")
+        time.sleep(0.5)
+        b.pass_time(30)
+        assert b.database.rows("SELECT scanned_at FROM folders") == scans
+    finally:
+        b.intake.stop()
+        b.database.close()
 
 
 def test_odd_names_get_through(bench: Any) -> None:

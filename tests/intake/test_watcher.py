@@ -84,3 +84,20 @@ def test_quiet_means_observed_unchanged_for_the_whole_time() -> None:
     settling.forget(1)
     assert not settling.is_quiet(1, 11, 2, now=99)
     assert Settling(0).is_quiet(1, 1, 1, now=0)
+
+
+def test_a_polling_observer_whose_emitter_died_is_replaced(tmp_path: Path) -> None:
+    root = tmp_path / "share"
+    root.mkdir()
+    hints: list[str] = []
+    watcher = Watcher(root, "polling", 0.2, lambda path, _: hints.append(path), print)
+    watcher.ensure()
+    try:
+        away = root.rename(tmp_path / "away")
+        assert wait_for(lambda: not watcher._listening())
+        away.rename(root)  # the very same folder, as a share that comes back
+        watcher.ensure()
+        (root / "3.jpg").write_bytes(b"x")
+        assert wait_for(lambda: str(root / "3.jpg") in hints)
+    finally:
+        watcher.stop()

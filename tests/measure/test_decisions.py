@@ -16,7 +16,7 @@ RULE = Rule(max_images=24, max_wait_seconds=20)
 
 
 def pending(plate: str, fresh: int, waited: float, suspects: int = 0) -> Pending:
-    return Pending(plate, fresh, suspects, timestamp(NOW - waited))
+    return Pending(plate, fresh, suspects, timestamp(NOW - waited) if fresh else None)
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,7 @@ def pending(plate: str, fresh: int, waited: float, suspects: int = 0) -> Pending
         ([pending("P", 3, 5)], True, None),
         ([pending("P", 3, 21)], True, Due("P", False, 24)),
         ([pending("P", 24, 1)], True, Due("P", False, 24)),
+        ([pending("P", 3, -3600)], True, Due("P", False, 24)),
         ([pending("P", 3, 5)], False, Due("P", False, 24)),
         ([pending("P", 3, 5), pending("Q", 24, 1)], True, Due("Q", False, 24)),
         ([pending("P", 0, 90, suspects=2)], True, Due("P", True, 1)),
@@ -34,6 +35,12 @@ def pending(plate: str, fresh: int, waited: float, suspects: int = 0) -> Pending
 )
 def test_a_batch_is_due_when_full_or_old(waiting: Any, more_coming: bool, expected: Any) -> None:
     assert next_batch(waiting, RULE, NOW, more_coming=more_coming) == expected
+
+
+def test_neither_fresh_images_nor_suspects_starve() -> None:
+    waiting = [pending("P", 24, 90, suspects=2)]
+    assert next_batch(waiting, RULE, NOW) == Due("P", False, 24)
+    assert next_batch(waiting, RULE, NOW, suspects_first=True) == Due("P", True, 1)
 
 
 def found(area: float | None, box: tuple[int, int, int, int] = (5, 5, 9, 9)) -> ObjectRecord:

@@ -136,3 +136,21 @@ def test_the_start_clears_what_a_killed_daemon_left(bench: Bench) -> None:
     bench.stage.start(NOW)
     assert not [path for path in stray if path.exists()]
     assert "handover/1.npy" in bench.files()
+
+
+def test_what_an_earlier_configuration_segmented_is_done_again(bench: Bench) -> None:
+    bench.ready()
+    bench.stage.step(NOW)
+    (bench.folder.root / "images/P/A1/1.1.mask.png").unlink()
+    bench.stage.start(NOW)
+    assert bench.ledger.counts()["ready"] == 1
+    bench.stage.step(NOW)
+    assert "images/P/A1/1.1.mask.png" in bench.files()
+
+
+def test_one_wells_broken_folder_does_not_stop_the_others(bench: Bench) -> None:
+    (bench.folder.root / "images/P").mkdir(parents=True)
+    (bench.folder.root / "images/P/A1").write_text("in the way")
+    bench.ready()
+    assert bench.stage.step(NOW)
+    assert bench.ledger.counts()["failed"] == 1

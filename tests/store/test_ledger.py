@@ -62,7 +62,7 @@ def steps(database: Database, image_id: int) -> list[tuple[str | None, str, str]
 
 def test_the_life_of_an_image_is_recorded(ledger: Ledger, database: Database) -> None:
     [image_id] = arrive(ledger, "/e/P/A1/1.jpg")
-    assert ledger.admit(image_id, facts(), NOW)
+    assert ledger.admit(image_id, facts(), NOW).fresh
     assert ledger.counts() == {"waiting": 0, "ready": 1, "segmented": 0, "measured": 0, "failed": 0}
     assert steps(database, image_id) == [
         (None, "waiting", "seen"),
@@ -132,10 +132,10 @@ def test_new_content_supersedes_and_the_same_content_does_not(
     [first] = arrive(ledger, "/e/P/A1/1.jpg")
     ledger.admit(first, facts(sha="old"), NOW)
     [second] = arrive(ledger, "/e/P/A1/1.jpg")
-    assert ledger.admit(second, facts(sha="new"), NOW)
+    assert ledger.admit(second, facts(sha="new"), NOW).fresh
     assert steps(database, first)[-1][:2] == ("ready", "superseded")
     [third] = arrive(ledger, "/e/P/A1/1.jpg")
-    assert not ledger.admit(third, facts(sha="new"), NOW)
+    assert not ledger.admit(third, facts(sha="new"), NOW).fresh
     assert steps(database, third)[-1] == (
         "waiting",
         "superseded",
@@ -219,3 +219,51 @@ def test_rubbish_in_place_of_a_database_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"this is not a database, but long enough to be looked at" * 50)
     with pytest.raises(StoreError, match="can't be opened"):
         Database(path)
+
+
+def test_what_is_not_to_blame_is_tried_for_ever(ledger: Ledger) -> None:
+    ledger.admit(arrive(ledger, "/e/P/A1/1.jpg")[0], facts(), NOW)
+    now = NOW
+    for _ in range(12):
+        [image] = ledger.claim("ready", now)
+        assert ledger.fail(image, "the share is away", now, for_ever=True)
+        now += BACK_OFF[-1]
+        assert ledger.retry_due(now) == 1
+
+
+def test_an_outer_folder_knows_what_came_while_an_inner_one_was_watched(ledger: Ledger) -> None:
+    arrive(ledger, "/e/P/A1/1.jpg")
+    assert set(ledger.known("/e/P")) == set(ledger.known("/e")) == {"/e/P/A1/1.jpg"}
+    assert ledger.known("/e/P/A") == {}
+    assert ledger.known("/other") == {}
+    assert len(ledger.waiting("/e/P")) == 1
+
+
+def test_folders_that_are_not_watched_any_more_are_left(ledger: Ledger) -> None:
+    ids = arrive(ledger, "/e/1.jpg", "/e/P/2.jpg")
+    ledger.admit(ids[0], facts(), NOW)
+    assert ledger.leave(["/e"], NOW) == 0
+    assert ledger.leave(["/elsewhere"], NOW) == 1  # what is taken in already goes on
+    assert ledger.counts()["waiting"] == 0
+    assert ledger.counts()["ready"] == 1
+
+
+def test_what_was_never_read_and_is_gone_is_closed_and_can_come_back(ledger: Ledger) -> None:
+    arrive(ledger, "/e/1.jpg", "/e/2.jpg")
+    assert ledger.gone("/e", {"/e/2.jpg"}, NOW) == ["/e/1.jpg"]
+    assert ledger.known_path("/e/1.jpg") is None  # so the scan takes it for new
+
+
+def test_a_twin_is_noticed(ledger: Ledger, database: Database) -> None:
+    one, two = arrive(ledger, "/e/a/1.jpg", "/e/b/1.jpg")
+    assert ledger.admit(one, facts(sha="1"), NOW).twin is None
+    assert ledger.admit(two, facts(sha="2"), NOW).twin == "/e/a/1.jpg"
+    assert "same plate, well and frame" in steps(database, two)[-1][2]
+
+
+def test_an_image_that_takes_the_daemon_down_is_not_first_for_ever(ledger: Ledger) -> None:
+    for index, image_id in enumerate(arrive(ledger, "/e/1.jpg", "/e/2.jpg")):
+        ledger.admit(image_id, facts(sha=str(index)), NOW)
+    [image] = ledger.claim("ready", NOW)
+    ledger.recover(after_a_kill=True)
+    assert ledger.claim("ready", NOW)[0].id != image.id

@@ -97,6 +97,16 @@ def test_one_daemon_per_state_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_a_lock_of_another_user_is_told(tmp_path: Path) -> None:
+    with (
+        pytest.raises(
+            StoreError, match=r"lock can't be opened: Is a directory.*Run .* as the user"
+        ),
+        only_one(tmp_path / "spheroidd.lock"),
+    ):
+        pass
+
+
 def test_systemd_is_told_over_its_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     assert not notify("READY=1")
@@ -129,3 +139,19 @@ def test_log_lines_on_a_terminal_are_for_people() -> None:
     assert "segmented" in stream.getvalue()
     assert "plate=P" in stream.getvalue()
     assert "{" not in stream.getvalue()
+
+
+def test_a_log_that_can_not_be_written_stops_no_work() -> None:
+    class Broken(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    log = open_log("info", "json", Broken())
+    log.error("nobody hears this")
+    try:
+        raise RuntimeError("x")
+    except RuntimeError:
+        log.exception("nor this")

@@ -4,6 +4,8 @@ Heavy imports (numpy, rembg, matplotlib) stay inside the commands that need them
 that `--help` and `status` answer at once.
 """
 
+import os
+import sqlite3
 import sys
 
 import typer
@@ -42,5 +44,11 @@ def main() -> None:
     except SpheroiddError as error:
         complain(error)
         sys.exit(error.exit_code)
+    except BrokenPipeError:  # whoever read our output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor complain at exit
+        sys.exit(1)
+    except (OSError, sqlite3.Error, UnicodeError) as error:
+        complain(SpheroiddError(f"{type(error).__name__}: {error}"))
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

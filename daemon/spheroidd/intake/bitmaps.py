@@ -23,6 +23,13 @@ from spheroidd.intake.raster import Raster, check_dimensions, without_alpha
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 _WAIT = "The instrument may still be writing it; otherwise export it again."
+ZEROS_HINT = (
+    "An instrument that reserves space first leaves zeros until it has written all, and an "
+    "interrupted copy leaves holes. If the picture really is so, it is accepted on the last try."
+)
+# The longest run seen in coded pixels is 8 bytes; only flat pictures with tables made for them
+# have longer ones.
+_JPEG_ZEROS = 64
 # A marker is FF and a code; FF00 is data, FFD0 to FFD7 are restart points within it.
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -62,16 +69,19 @@ def jpeg_segments(data: bytes) -> Iterator[JpegSegment]:
     raise ImageError("The JPEG is cut short: its end marker is missing.", _WAIT)
 
 
-def decode_jpeg(data: bytes, max_megapixels: float) -> Raster:
+def decode_jpeg(data: bytes, max_megapixels: float, accept_zeros: bool = False) -> Raster:
     """Decode a JPEG in full; what follows its end marker is not looked at.
 
     Raises:
-        ImageError: cut short, damaged, too large, or of a kind that is not supported.
+        ImageError: cut short, with a hole of zeros, damaged, too large, or of a kind that is
+            not supported.
     """
     needed = [data[:2]]
     exif = b""
     frame = scan = None
+    end = len(data)
     for segment in jpeg_segments(data):
+        end = segment.end
         body = data[segment.start + 4 : segment.end]
         if segment.code == 0xE1 and body.startswith(b"Exif\0\0") and not exif:
             exif = body[6:]
@@ -83,6 +93,8 @@ def decode_jpeg(data: bytes, max_megapixels: float) -> Raster:
             needed.append(data[segment.start : segment.end])
     if frame is None or scan is None:
         raise ImageError("The JPEG is damaged: it holds no image.", _WAIT)
+    if not accept_zeros and data.find(bytes(_JPEG_ZEROS), scan, end) >= 0:
+        raise ImageError("The JPEG has a hole: zeros among its pixels.", ZEROS_HINT)
     # The class itself, not Image.open: that one has a pixel limit of its own, for the process.
     with JpegImagePlugin.JpegImageFile(BytesIO(b"".join((*needed, data[scan:])))) as image:
         image.load()

@@ -6,10 +6,10 @@ from datetime import datetime
 
 from spheroidd.errors import ImageError
 from spheroidd.intake.capture import capture_time
+from spheroidd.intake.folder import Folder
 from spheroidd.intake.imagefile import read_image
 from spheroidd.intake.naming import natural_key
 from spheroidd.intake.scan import Found, walk
-from spheroidd.intake.stage import Folder
 from spheroidd.store.paths import printable, to_real, to_stored
 
 

@@ -59,7 +59,7 @@ def read_image(
     *,
     max_megapixels: float = MAX_MEGAPIXELS,
     max_bytes: int = MAX_BYTES,
-    accept_zero_tail: bool = False,
+    accept_zeros: bool = False,
 ) -> ImageFile:
     """Read one image file; it is never changed, locked or waited for.
 
@@ -67,7 +67,7 @@ def read_image(
         path: as the operating system gives it; names need not be UTF-8.
         max_megapixels: larger images are refused before they are decoded.
         max_bytes: larger files are refused before they are read.
-        accept_zero_tail: take a TIFF whose last rows are zeros, which looks unfinished.
+        accept_zeros: take an image with long runs of zero bytes, which looks unfinished.
 
     Raises:
         ImageError: the file can't be read or is no complete, supported image.  It is
@@ -76,11 +76,14 @@ def read_image(
     """
     try:
         data, status = _read(path, max_bytes)
-        raster = decode(data, max_megapixels=max_megapixels, accept_zero_tail=accept_zero_tail)
+        raster = decode(data, max_megapixels=max_megapixels, accept_zeros=accept_zeros)
     except ImageError as error:
         shown = repr(os.fsdecode(path))
         raise ImageError(
-            f"{shown}: {error.message}", error.hint, permanent=error.permanent
+            f"{shown}: {error.message}",
+            error.hint,
+            permanent=error.permanent,
+            unreachable=error.unreachable,
         ) from error
     return ImageFile(
         pixels=raster.pixels,
@@ -95,7 +98,7 @@ def read_image(
 
 
 def decode(
-    data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS, accept_zero_tail: bool = False
+    data: bytes, *, max_megapixels: float = MAX_MEGAPIXELS, accept_zeros: bool = False
 ) -> Raster:
     """Decode the bytes of a JPEG, PNG or TIFF, told by their content.
 
@@ -106,10 +109,10 @@ def decode(
     try:
         with np.errstate(all="ignore"):  # damaged headers divide by zero in tifffile
             if kind == "JPEG":
-                return decode_jpeg(data, max_megapixels)
+                return decode_jpeg(data, max_megapixels, accept_zeros)
             if kind == "PNG":
                 return decode_png(data, max_megapixels)
-            return decode_tiff(data, max_megapixels, accept_zero_tail)
+            return decode_tiff(data, max_megapixels, accept_zeros)
     except ImageError:
         raise
     except MemoryError as exc:
@@ -212,4 +215,4 @@ def _unreadable(error: OSError) -> ImageError:
         errno.EACCES: "Let the user that runs spheroidd read it and enter its folders.",
         errno.ENOENT: "It was moved or deleted before it was read.",
     }.get(error.errno or 0, "Check the disk or the network share; it will be tried again.")
-    return ImageError(f"It can't be read: {reason}.", hint)
+    return ImageError(f"It can't be read: {reason}.", hint, unreachable=True)

@@ -17,7 +17,7 @@ def read_original(ledger: Ledger, image: Image) -> NDArray[np.uint8]:
         ImageError: it is gone, or its content is no longer the one that was taken in
             (the new content is then a new version, which the scan finds).
     """
-    file = read_image(to_real(image.path), accept_zero_tail=True)
+    file = read_image(to_real(image.path), accept_zeros=True)
     if file.sha256 != image.sha256:
         raise ImageError(
             "Its content has changed since it was taken in.",

@@ -50,21 +50,32 @@ Action = Literal["new", "grown", "again", "nothing"]
 
 
 def look(path: str, extensions: Collection[str]) -> Entry | None:
-    """What one path is; None for a folder. `path` is a real path, as `os` gives it."""
+    """What one path is; None for a folder, and for what has just gone.
+
+    `path` is a real path, as `os` gives it.
+    """
     stored = to_stored(path)
     name = path.rpartition("/")[2]
-    try:
-        status = os.lstat(path)
-    except OSError as error:
-        return Unreadable(stored, error.strerror or str(error))
     reason = _unwanted(name)
-    if reason is None and stat.S_ISDIR(status.st_mode):
-        return None
-    if reason is None:
-        reason = _no_image(name, status.st_mode, extensions)
     if reason is not None:
         return Ignored(stored, reason)
-    return Found(stored, status.st_size, status.st_mtime_ns)
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Unreadable(stored, error.strerror or str(error))
+    if stat.S_ISDIR(status.st_mode):
+        return None
+    reason = _no_image(name, status.st_mode, extensions)
+    if reason is not None:
+        return Ignored(stored, reason)
+    return Found(stored, status.st_size, storable_ns(status.st_mtime_ns))
+
+
+def storable_ns(mtime_ns: int) -> int:
+    """A file's time as SQLite can hold it: odd clocks write years beyond 2262."""
+    return max(-(2**63), min(mtime_ns, 2**63 - 1))
 
 
 def walk(root: str, extensions: Collection[str]) -> Iterator[Entry]:
@@ -85,6 +96,8 @@ def walk(root: str, extensions: Collection[str]) -> Iterator[Entry]:
         try:
             with os.scandir(folder) as entries:
                 paths = [entry.path for entry in entries]
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # gone since its parent was listed, or never a folder
         except OSError as error:
             yield Unreadable(to_stored(folder), error.strerror or str(error))
             continue

@@ -4,57 +4,37 @@ Hints and scans say what is there; a file that has been quiet for the settling t
 is read in full, decoded, hashed and given plate, well and time: `waiting → ready`.
 """
 
-import os
 import queue
+import sqlite3
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, tzinfo
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.errors import ImageError
-from spheroidd.intake.capture import CapturedAt, capture_time
-from spheroidd.intake.imagefile import ImageFile, choose_scale, read_image
-from spheroidd.intake.naming import NamePattern, ParsedName, natural_key
-from spheroidd.intake.scan import Found, Ignored, Unreadable, compare, hinted, walk
+from spheroidd.intake.facts import learn
+from spheroidd.intake.folder import Folder
+from spheroidd.intake.naming import natural_key
+from spheroidd.intake.scan import Found, Unreadable, compare, hinted, storable_ns, walk
 from spheroidd.intake.settling import Settling
 from spheroidd.intake.watcher import Watcher
 from spheroidd.store.health import Health
-from spheroidd.store.images import Admission, Image
+from spheroidd.store.images import Image
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import printable, to_real, to_stored
 
 _POLL_WAITING_SECONDS = 1.0
+_SCAN_AGAIN_SECONDS = 5.0  # while the folder is degraded
 _MOST_HINTS = 10_000  # beyond that a scan is cheaper than the hints
 
 
-@dataclass(frozen=True)
-class Folder:
-    """One watched folder, in plain values."""
-
-    root: Path
-    pattern: NamePattern
-    extensions: Sequence[str]
-    observer: Literal["auto", "native", "polling"]
-    settle_seconds: float
-    poll_seconds: float
-    scan_seconds: float
-    interval_minutes: float | None
-    timezone: tzinfo | None
-    pixel_size_um: float | None
-
-
 class Intake:
-    """Watches one folder.
-
-    `looked` is set when a scan has ended, well or not; `degraded` then says why not (empty:
-    everything that lies in the folder is known).
-    """
+    """Watches one folder. `degraded` says what is wrong with it; empty: all that lies in it
+    was known when the last scan ended."""
 
     def __init__(
         self,
@@ -87,10 +67,12 @@ class Intake:
         self._scan_wanted = threading.Event()
         self._quiet: deque[Image] = deque()
         self._next_scan = self._next_poll = -float("inf")
+        self._scan_pause = 0.0
+        self._asked = 1
+        self._done = 0
         self.degraded = ""
-        self.looked = threading.Event()
 
-    # -- the three verbs ------------------------------------------------------------
+    # -- the verbs of a part ----------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Begin to watch; a folder that is not there yet is degraded, not an error."""
@@ -102,18 +84,21 @@ class Intake:
             self._admit(self._quiet.popleft(), now)
             return True
         clock = self._monotonic()
-        if self._scan_wanted.is_set() or clock >= self._next_scan:
-            self._scan(now)
-            return True
-        if not self._hints.empty():
-            self._follow_hints(now)
-            return True
-        if clock >= self._next_poll:
+        if clock >= self._next_poll:  # before any scan: a busy folder must not starve it
             self._next_poll = clock + min(
                 _POLL_WAITING_SECONDS, max(0.05, self._folder.settle_seconds)
             )
-            self._poll_waiting(now)
-        return bool(self._quiet)
+            self._poll_waiting()
+            if self._quiet:
+                return True
+        if not self._hints.empty():
+            self._follow_hints(now)
+            return True
+        hinted_scan = self._scan_wanted.is_set() and clock >= self._scan_pause
+        if hinted_scan or self._asked > self._done or clock >= self._next_scan:
+            self._scan(now)
+            return True
+        return False
 
     def hand_back(self) -> None:
         """Nothing is claimed here: a waiting file is simply looked at again."""
@@ -122,11 +107,15 @@ class Intake:
         """Stop watching."""
         self._watcher.stop()
 
-    def rescan(self) -> None:
-        """Ask for a scan at the next step; from any thread."""
-        self.looked.clear()
-        self._scan_wanted.set()
+    def rescan(self) -> int:
+        """Ask for a scan, from any thread; `scanned(number)` says when it has ended."""
+        self._asked += 1
         self._wake()
+        return self._asked
+
+    def scanned(self, number: int = 1) -> bool:
+        """Whether a scan that began after this was asked for has ended, well or not."""
+        return self._done >= number
 
     # -- seeing -----------------------------------------------------------------------
 
@@ -143,34 +132,50 @@ class Intake:
     def _follow_hints(self, now: float) -> None:
         paths = {self._hints.get_nowait() for _ in range(self._hints.qsize())}
         looked = (hinted(self._root, path, self._folder.extensions) for path in sorted(paths))
-        self._take_note([found for found in looked if found is not None], now)
+        try:
+            self._take_note([found for found in looked if found is not None], now)
+        except Exception:
+            self._scan_wanted.set()  # the hints are spent; the scan finds the files again
+            raise
 
     def _scan(self, now: float) -> None:
         """Hold the whole folder against the ledger, and see that it is being watched."""
+        asked, began = self._asked, self._monotonic()
         self._scan_wanted.clear()
-        self._next_scan = self._monotonic() + self._folder.scan_seconds
+        self._next_scan = began + _SCAN_AGAIN_SECONDS
         try:
-            self._reconcile(now)
-        finally:
-            self.looked.set()
-
-    def _reconcile(self, now: float) -> None:
-        try:
-            self._watcher.ensure()
-            entries = list(walk(self._root, self._folder.extensions))
+            trouble = self._reconcile(now)
         except OSError as error:
-            self._set_degraded(error.strerror or str(error), now)
-            return
+            trouble = error.strerror or str(error)
+        except Exception as error:
+            self.degraded = f"the scan failed: {error}"
+            raise
+        finally:
+            self._done = asked
+        ended = self._monotonic()
+        # Hinted scans leave room for other work, however large and lively the folder is.
+        self._scan_pause = ended + max(1.0, 5 * (ended - began))
+        if not trouble:
+            self._next_scan = ended + self._folder.scan_seconds
+        self._set_degraded(trouble, now)
+
+    def _reconcile(self, now: float) -> str:
+        """Enter what is new or changed; returns what is wrong with the folder, if anything."""
+        self._watcher.ensure()
+        entries = list(walk(self._root, self._folder.extensions))
+        found = [entry for entry in entries if isinstance(entry, Found)]
+        self._take_note(found, now, whole=True)
         unreadable = [entry for entry in entries if isinstance(entry, Unreadable)]
-        trouble = ""
         if unreadable:
-            first = unreadable[0]
-            trouble = f"{len(unreadable)} can't be read, first {printable(first.path)}: "
-            trouble += first.reason
-        self._set_degraded(trouble, now, scanned=True)
-        self._take_note([entry for entry in entries if isinstance(entry, Found)], now, whole=True)
-        ignored = sum(isinstance(entry, Ignored) for entry in entries)
-        self._log.debug("scanned", folder=self._root, entries=len(entries), ignored=ignored)
+            first = f"{printable(unreadable[0].path)}: {unreadable[0].reason}"
+            return f"{len(unreadable)} places can't be read, first {first}"
+        missed = self._ledger.awaited(self._stored_root)
+        if missed and not found:
+            return f"it is empty, though {missed} images in it are not measured yet"
+        gone = self._ledger.gone(self._stored_root, {entry.path for entry in found}, now)
+        for path in gone:
+            self._log.warning("image gone before it was read", path=printable(path))
+        return ""
 
     def _take_note(self, files: list[Found], now: float, *, whole: bool = False) -> None:
         """Enter what is new or changed; `whole`: the files are all there is in the folder."""
@@ -185,14 +190,14 @@ class Intake:
                 self._ledger.restat(row.id, found.size, found.mtime_ns)
             elif action == "again" and row is not None:
                 self._ledger.changed_again(row.id, found.size, found.mtime_ns, now)
+        self._next_poll = -float("inf")  # whatever waits is looked at next
         if new:
             # In natural order, so that a backlog is worked in the order of time.
             new.sort(key=lambda found: natural_key(found.path))
             self._ledger.arrive(self._stored_root, [(f.path, f.size, f.mtime_ns) for f in new], now)
             self._log.info("images seen", count=len(new), folder=self._root)
-            self._next_poll = -float("inf")
 
-    def _set_degraded(self, reason: str, now: float, *, scanned: bool = False) -> None:
+    def _set_degraded(self, reason: str, now: float) -> None:
         if reason and reason != self.degraded:
             self._log.error(
                 "folder degraded",
@@ -203,118 +208,68 @@ class Intake:
         elif not reason and self.degraded:
             self._log.info("folder is well again", folder=self._root)
         self.degraded = reason
-        self._health.folder(self._stored_root, reason, self._watcher.kind, now, scanned=scanned)
+        kind = self._watcher.kind
+        self._health.folder(self._stored_root, reason, kind, now, scanned=not reason)
 
     def _no_native_events(self, message: str) -> None:
         self._log.warning("polling", folder=self._root, reason=message)
 
     # -- waiting for completeness -----------------------------------------------------------
 
-    def _poll_waiting(self, now: float) -> None:
+    def _poll_waiting(self) -> None:
         """Find the waiting files that have been quiet long enough."""
         clock = self._monotonic()
         for image in self._ledger.waiting(self._stored_root):
             try:
                 status = Path(to_real(image.path)).lstat()
-            except OSError as error:
-                self._gone(image, error, now)
+            except OSError:
+                # Gone, or out of reach: a whole scan tells the two apart.
+                self._scan_wanted.set()
                 continue
-            size, mtime_ns = status.st_size, status.st_mtime_ns
+            size, mtime_ns = status.st_size, storable_ns(status.st_mtime_ns)
             if (size, mtime_ns) != (image.size, image.mtime_ns):
                 self._ledger.restat(image.id, size, mtime_ns)
             if self._settling.is_quiet(image.id, size, mtime_ns, clock):
                 self._quiet.append(replace(image, size=size, mtime_ns=mtime_ns))
 
-    def _gone(self, image: Image, error: OSError, now: float) -> None:
-        """A file vanished before it was read; with its whole folder gone, nothing is known."""
-        if not os.path.isdir(self._root):  # noqa: PTH112
-            self._scan_wanted.set()
-            return
-        self._fail(image, f"it can't be looked at before it was read: {error.strerror}", now)
-
     # -- taking in ------------------------------------------------------------------------------
 
     def _admit(self, image: Image, now: float) -> None:
         """Read, decode, hash and name one quiet file."""
-        try:
-            facts = self._learn(image)
-        except ImageError as error:
-            self._fail(image, str(error), now, permanent=error.permanent)
-            return
+        log = self._log.bind(path=printable(image.path))
         self._settling.forget(image.id)
-        fresh = self._ledger.admit(image.id, facts, now)
-        self._log.info(
-            "image complete" if fresh else "same content again, nothing to do",
-            plate=facts.plate,
-            well=facts.well,
-            path=printable(image.path),
+        try:
+            relative = image.path[len(self._stored_root) :].lstrip("/")
+            parsed = self._folder.pattern.parse(relative)
+            log = log.bind(plate=printable(parsed.plate), well=printable(parsed.well))
+            facts = learn(self._folder, self._ledger, image, parsed)
+        except ImageError as error:
+            self._fail(image, error, log, now)
+            return
+        except (OSError, sqlite3.Error):
+            raise  # the state folder's trouble, not the image's
+        except Exception as error:  # a decoder's own way to choke: the others go on
+            log.exception("an image could not be taken in")
+            self._fail(image, ImageError(f"It could not be taken in: {error!r}."), log, now)
+            return
+        admitted = self._ledger.admit(image.id, facts, now)
+        log.info(
+            "image complete" if admitted.fresh else "same content again, nothing to do",
             captured_at=facts.captured_at,
             captured_from=facts.captured_from,
         )
+        if admitted.twin:
+            log.warning(
+                "same plate, well and frame as another image", twin=printable(admitted.twin)
+            )
 
-    def _learn(self, image: Image) -> Admission:
-        relative = to_real(image.path)[len(self._root) :].lstrip("/")
-        parsed = self._folder.pattern.parse(to_stored(relative))
-        file = read_image(to_real(image.path), accept_zero_tail=image.last_try)
-        if (file.size, file.mtime_ns) != (image.size, image.mtime_ns):
-            raise ImageError("It changed while it was read.", "It will be read again.")
-        captured = self._captured(parsed, file)
-        if file.bit_depth == 16 and self._ledger.plate(parsed.plate)["scale_high"] is None:
-            low, high = choose_scale(file.pixels)
-            self._ledger.settle_plate(parsed.plate, scale_low=low, scale_high=high)
-        height, width = file.pixels.shape[:2]
-        return Admission(
-            plate=parsed.plate,
-            well=parsed.well,
-            name=parsed.name,
-            timepoint=parsed.timepoint,
-            field=parsed.field,
-            channel=parsed.channel,
-            captured_at=captured.at.astimezone(UTC).isoformat(timespec="milliseconds"),
-            captured_from=captured.source,
-            plate_key=natural_key(parsed.plate),
-            well_key=natural_key(parsed.well),
-            time_key=_time_key(parsed, captured),
-            sha256=file.sha256,
-            size=file.size,
-            mtime_ns=file.mtime_ns,
-            width=width,
-            height=height,
-            bit_depth=file.bit_depth,
-            pixel_size_um=self._folder.pixel_size_um or file.pixel_size_um,
+    def _fail(self, image: Image, error: ImageError, log: FilteringBoundLogger, now: float) -> None:
+        reason = str(error)
+        again = self._ledger.fail(
+            image, reason, now, permanent=error.permanent, for_ever=error.unreachable
         )
-
-    def _captured(self, parsed: ParsedName, file: ImageFile) -> CapturedAt:
-        stored = self._ledger.plate(parsed.plate)["origin_at"]
-        captured = capture_time(
-            parsed,
-            mtime=file.mtime_ns / 1e9,
-            metadata_time=file.taken_at,
-            interval_minutes=self._folder.interval_minutes,
-            origin=datetime.fromisoformat(stored) if stored else None,
-            zone=self._folder.timezone,
-        )
-        if captured.origin is not None and not stored:
-            self._ledger.settle_plate(parsed.plate, origin_at=captured.origin.isoformat())
-        return captured
-
-    def _fail(self, image: Image, reason: str, now: float, *, permanent: bool = False) -> None:
-        self._settling.forget(image.id)
-        again = self._ledger.fail(image, reason, now, permanent=permanent)
-        self._log.warning(
+        log.warning(
             "image not usable",
-            path=printable(image.path),
             reason=reason,
             next="tried again later" if again else "set aside; see `spheroidd status`",
         )
-
-
-def _time_key(parsed: ParsedName, captured: CapturedAt) -> str:
-    """Sorts a well's images by time.
-
-    A file's own date is weak evidence (copying changes it), so where nothing better
-    is known the frame number in the name decides the order.
-    """
-    if captured.source == "mtime" and parsed.timepoint is not None:
-        return f"frame {parsed.timepoint:012d}"
-    return captured.at.astimezone(UTC).isoformat(timespec="milliseconds")

@@ -17,7 +17,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from spheroidd.errors import ImageError
-from spheroidd.intake.bitmaps import jpeg_segments
+from spheroidd.intake.bitmaps import ZEROS_HINT, jpeg_segments
 from spheroidd.intake.imagemeta import describe, exif_time, tag_time
 from spheroidd.intake.raster import Pixels, Raster, check_dimensions, without_alpha
 
@@ -32,19 +32,15 @@ _SAMPLES = {_MINISWHITE: (1, 2), _MINISBLACK: (1, 2), _RGB: (3, 4), _PALETTE: (1
 _DTYPES: dict[int, type[np.generic]] = {1: np.bool_, 8: np.uint8, 16: np.uint16}
 
 _WAIT = "The instrument may still be writing it; otherwise export it again."
-_ZEROS = (
-    "An instrument that reserves space first leaves zeros until it has written all. If the "
-    "picture really is black there, it is accepted on the last try."
-)
 # No encoder ends a strip with this many zero bytes: runs of zeros are what they shorten.
 _ENCODED_ZEROS = 16
 
 
-def decode_tiff(data: bytes, max_megapixels: float, accept_zero_tail: bool) -> Raster:
+def decode_tiff(data: bytes, max_megapixels: float, accept_zeros: bool) -> Raster:
     """Decode a TIFF in full.
 
     Raises:
-        ImageError: cut short, damaged, too large, unfinished (zeros at its end), or of a kind
+        ImageError: cut short, damaged, too large, unfinished (runs of zeros), or of a kind
             that is not supported.
     """
     with tifffile.TiffFile(BytesIO(data)) as tiff:
@@ -52,8 +48,8 @@ def decode_tiff(data: bytes, max_megapixels: float, accept_zero_tail: bool) -> R
         check_dimensions(page.imagewidth, page.imagelength, max_megapixels)
         _check_kind(page)
         _check_segments(page, data)
-        if not accept_zero_tail:
-            _check_zero_tail(page, data)
+        if not accept_zeros:
+            _check_zeros(page, data)
         pixels = _as_seen(page, _samples(page, data))
         when, size = describe(_description(page), page.imagewidth)
         when = when or exif_time(data) or tag_time(page.tags.valueof(306))
@@ -130,29 +126,28 @@ def _check_segments(page: tifffile.TiffPage, data: bytes) -> None:
         raise ImageError("The TIFF is cut short: its strips are smaller than the image.", _WAIT)
 
 
-def _check_zero_tail(page: tifffile.TiffPage, data: bytes) -> None:
-    """Zeros at the end of the pixels, by their order in the file, are space not yet filled.
+def _check_zeros(page: tifffile.TiffPage, data: bytes) -> None:
+    """Long runs of zeros, by their order in the file, are space not filled yet.
 
-    Uncompressed: a hundredth of the rows, at least one.  Encoded: any run that no encoder makes.
+    Uncompressed: a hundredth of the rows, at least one, wherever the run lies (a copy that was
+    interrupted leaves holes).  Encoded: any tail of a strip that no encoder makes.
     """
     if page.compression == _JPEG:
         return
-    segments = sorted(zip(page.dataoffsets, page.databytecounts, strict=True), reverse=True)
-    zeros = 0
-    for offset, count in segments:
-        filled = len(data[offset : offset + count].rstrip(b"\0"))
-        if page.compression != _NONE:
-            if count - filled >= min(_ENCODED_ZEROS, count):
-                raise ImageError("The TIFF is not finished: a strip ends in zeros.", _ZEROS)
-            continue
-        zeros += count - filled
-        if filled:
-            break
-    rows = zeros * page.imagelength / sum(count for _, count in segments)
-    if rows >= max(1.0, page.imagelength / 100):
+    segments = sorted(zip(page.dataoffsets, page.databytecounts, strict=True))
+    strips = [data[offset : offset + count] for offset, count in segments]
+    if page.compression != _NONE:
+        for strip in strips:
+            if strip.endswith(bytes(min(_ENCODED_ZEROS, len(strip)))):
+                raise ImageError("The TIFF is not finished: a strip ends in zeros.", ZEROS_HINT)
+        return
+    pixels = b"".join(strips)
+    row = len(pixels) / page.imagelength
+    if bytes(math.ceil(max(row, len(pixels) / 100))) in pixels:
         raise ImageError(
-            f"The TIFF is not finished: its last {rows:.0f} of {page.imagelength} rows are zeros.",
-            _ZEROS,
+            f"The TIFF is not finished: a hundredth or more of its {page.imagelength} rows, "
+            "one after another, are zeros.",
+            ZEROS_HINT,
         )
 
 

@@ -59,6 +59,8 @@ class _Hints(FileSystemEventHandler):
     def on_any_event(self, event: FileSystemEvent) -> None:
         if event.event_type in ("opened", "closed_no_write", "deleted"):
             return
+        if event.is_directory and event.event_type == "modified":
+            return  # only says that a file in it came or went, which has an event of its own
         path = event.dest_path or event.src_path
         self._hint(os.fsdecode(path), event.is_directory)
 
@@ -99,7 +101,7 @@ class Watcher:
         """
         status = self._root.stat()
         identity = (status.st_dev, status.st_ino)
-        if self._observer is not None and self._observer.is_alive() and identity == self._identity:
+        if self._listening() and identity == self._identity:
             return
         self.stop()
         kind = choose(self._wanted, filesystem_of(self._root))
@@ -115,6 +117,15 @@ class Watcher:
         if kind == "polling":
             self._start(PollingObserver(timeout=self._poll_seconds))
         self.kind, self._identity = kind, identity
+
+    def _listening(self) -> bool:
+        """An observer outlives its emitters, which do the work."""
+        observer = self._observer
+        return (
+            observer is not None
+            and observer.is_alive()
+            and all(emitter.is_alive() for emitter in observer.emitters)
+        )
 
     def _start(self, observer: BaseObserver) -> None:
         observer.schedule(self._handler, str(self._root), recursive=True)

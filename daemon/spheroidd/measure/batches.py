@@ -26,7 +26,12 @@ class Due:
 
 
 def next_batch(
-    pending: Sequence[Pending], rule: Rule, now: float, *, more_coming: bool = True
+    pending: Sequence[Pending],
+    rule: Rule,
+    now: float,
+    *,
+    more_coming: bool = True,
+    suspects_first: bool = False,
 ) -> Due | None:
     """Decide; pure.
 
@@ -34,15 +39,20 @@ def next_batch(
         pending: the longest waiting plate first.
         now: seconds since the epoch.
         more_coming: False when nothing is on its way any more, so waiting gains nothing.
+        suspects_first: the last batch was a fresh one, so that neither kind starves the other.
     """
+    fresh = _fresh(pending, rule, now, more_coming)
+    suspect = next((Due(p.plate, suspects=True, limit=1) for p in pending if p.suspects), None)
+    return (suspect or fresh) if suspects_first else (fresh or suspect)
+
+
+def _fresh(pending: Sequence[Pending], rule: Rule, now: float, more_coming: bool) -> Due | None:
     for plate in pending:
-        if plate.fresh == 0:
+        if plate.oldest is None:
             continue
         waited = now - datetime.fromisoformat(plate.oldest).timestamp()
         full = plate.fresh >= rule.max_images
-        if full or waited >= rule.max_wait_seconds or not more_coming:
+        clock_set_back = waited < 0
+        if full or clock_set_back or waited >= rule.max_wait_seconds or not more_coming:
             return Due(plate.plate, suspects=False, limit=rule.max_images)
-    for plate in pending:
-        if plate.suspects:
-            return Due(plate.plate, suspects=True, limit=1)
     return None

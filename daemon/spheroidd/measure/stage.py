@@ -6,7 +6,7 @@ tried alone; when one image fails, only that image is recorded as failed.
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -73,6 +73,9 @@ class MeasureStage:
         self._more_coming = more_coming
         self._stopping = False
         self._refused_until = 0.0
+        self._after_fresh = False
+        self._measured = 0  # images that went well
+        self._failed_at: dict[int, int] = {}  # image → `_measured` when it failed the worker
         self.trouble = ""
 
     def start(self, now: float) -> None:
@@ -84,7 +87,11 @@ class MeasureStage:
         if now < self._refused_until:
             return False
         due = next_batch(
-            self._ledger.pending_plates(), self._protocol.rule, now, more_coming=self._more_coming()
+            self._ledger.pending_plates(),
+            self._protocol.rule,
+            now,
+            more_coming=self._more_coming(),
+            suspects_first=self._after_fresh,
         )
         if due is None:
             return False
@@ -112,22 +119,26 @@ class MeasureStage:
     # -- one batch ----------------------------------------------------------------------
 
     def _run(self, due: Due, images: Sequence[Image], now: float) -> bool:
+        self._after_fresh = not due.suspects
         batch_id, folder = self._open(due.plate, len(images), now)
-        work = [self._prepare(image) for image in images]
         log = self._log.bind(plate=due.plate, batch=batch_id, images=len(images))
         started = time.perf_counter()
         try:
+            work = [self._prepare(image) for image in images]
             outcomes = self._engine.measure(
                 self._protocol.pipeline, [self._input(item) for item in work], folder
             )
-        except EngineError as error:
+        except Exception as error:
+            self._results.close_batch(batch_id, f"failed as a whole: {error}", now)
             self._hand_back(images, error, now)
-            self._results.close_batch(batch_id, f"the worker failed: {error.message}", now)
+            if not isinstance(error, EngineError):
+                raise
             self._engine_trouble(error)
             return True
         self.trouble = ""
         later = now + (time.perf_counter() - started)
         failed = self._record(work, outcomes, batch_id, folder, later)
+        self._measured += len(images) - failed
         outcome = "complete" if not failed else f"{failed} of {len(images)} images failed"
         self._results.close_batch(batch_id, outcome, later)
         log.info("batch measured", seconds=round(later - now, 3), failed=failed)
@@ -182,7 +193,9 @@ class MeasureStage:
         failed = 0
         for item in work:
             outcome = outcomes.get(item.key)
-            error = outcome.error if outcome else "CellProfiler gave no answer for it."
+            error = outcome.error if outcome else "it gave no answer"
+            if outcome and not error:
+                error = self._no_area(outcome)
             log = self._log.bind(
                 plate=item.image.plate, well=item.image.well, path=printable(item.image.path)
             )
@@ -201,6 +214,15 @@ class MeasureStage:
             self._folder.original(item.image.id).unlink(missing_ok=True)
             log.info("measured", area_px=record.area_px, flags=",".join(record.flags))
         return failed
+
+    def _no_area(self, outcome: ImageOutcome) -> str | None:
+        """An object without an area is a failure, never an area of 0."""
+        found = outcome.objects.get(self._protocol.object_name)
+        if found is None:
+            return f"it says nothing about {self._protocol.object_name}"
+        if any(features.get("AreaShape_Area") is None for features in found):
+            return f"it gave no AreaShape_Area for {self._protocol.object_name}"
+        return None
 
     def _measurement(
         self, work: _Work, outcome: ImageOutcome, batch_id: int, folder: Path
@@ -244,17 +266,35 @@ class MeasureStage:
 
     # -- trouble ---------------------------------------------------------------------------
 
-    def _hand_back(self, images: Sequence[Image], error: EngineError, now: float) -> None:
-        """The images go back to their stage; one that fails the worker alone is to blame."""
+    def _hand_back(self, images: Sequence[Image], error: Exception, now: float) -> None:
+        """The images go back to their stage, and are tried alone from then on.
+
+        One that fails the worker alone is to blame if others went well meanwhile; while
+        nothing goes well, it is tried again for ever.
+        """
         ids = [image.id for image in images]
-        if isinstance(error, PipelineError):  # it was changed under way: no image's fault
-            self._refused_until = now + _REFUSED_SECONDS
+        if isinstance(error, PipelineError):
             self._ledger.release(ids)
-        elif len(images) == 1 and images[0].attempts > 0 and not self._stopping:
-            reason = f"it brought CellProfiler down, alone in its batch: {error.message}"
-            self._ledger.fail(images[0], reason, now)
-        else:
+            self._take_changed_pipeline(now)
+            return
+        if self._stopping or len(images) > 1 or images[0].attempts == 0:
             self._ledger.release(ids, suspect=not self._stopping)
+        else:
+            proven = self._failed_at.get(ids[0], self._measured) < self._measured
+            reason = f"alone in its batch, it failed CellProfiler as a whole: {error}"
+            self._ledger.fail(images[0], reason, now, for_ever=not proven)
+        self._failed_at.update(dict.fromkeys(ids, self._measured))
+
+    def _take_changed_pipeline(self, now: float) -> None:
+        """The pipeline's file was changed under way: go on with it, if it can be used."""
+        try:
+            info = self._engine.validate(self._protocol.pipeline)
+        except EngineError as error:
+            self._refused_until = now + _REFUSED_SECONDS
+            self._engine_trouble(error)
+            return
+        self._log.warning("the pipeline was changed; measuring with it", sha256=info.sha256)
+        self._protocol = replace(self._protocol, pipeline_sha256=info.sha256)
 
     def _engine_trouble(self, error: EngineError) -> None:
         if error.message != self.trouble:

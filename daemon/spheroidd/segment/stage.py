@@ -4,6 +4,7 @@
 8-bit original for CellProfiler, so that nothing depends on the instrument's file any more.
 """
 
+import errno
 import sqlite3
 import time
 from collections.abc import Callable
@@ -23,6 +24,8 @@ from spheroidd.store.images import ClaimLostError, Image
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import printable
 from spheroidd.store.results import Results, SegmentationRecord
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
 
 Pixels = NDArray[np.uint8]
 
@@ -59,16 +62,28 @@ class SegmentStage:
         self._recipe = recipe
         self._log = log
 
-    def start(self, now: float) -> None:  # noqa: ARG002 - one of the verbs of a part
-        """Clear away what a killed daemon left half done; whole files in use stay."""
-        wanted = {self._folder.original(image_id) for image_id in self._ledger.handed_over()}
+    def start(self, now: float) -> None:
+        """Clear away what a killed daemon left half done, and do again what is not all there."""
+        handed = self._ledger.in_state("segmented")
+        wanted = {self._folder.original(image.id) for image in handed}
+        wanted |= {self._folder.original(image_id) for image_id in self._ledger.handed_over()}
         for path in self._folder.handover.iterdir():
             if path not in wanted:
                 path.unlink()
-        wells = {(image.plate, image.well) for image in self._ledger.in_state("ready")}
-        for plate, well in wells:
-            for path in (self._folder.root / self._folder.well(plate, well)).glob(".*.part"):
+        for well in {(image.plate, image.well) for image in self._ledger.in_state("ready")}:
+            for path in (self._folder.root / self._folder.well(*well)).glob(".*.part"):
                 path.unlink()
+        missing = [image.id for image in handed if not self._is_complete(image)]
+        self._ledger.segment_again(missing, now)
+
+    def _is_complete(self, image: Image) -> bool:
+        """Whether CellProfiler can have what this recipe promises: another model, or none,
+        may have been configured when the image was segmented."""
+        made = self._results.segmentation(image.id)
+        pictures = [made.mask_path, made.white_path] if self._recipe.session else []
+        return self._folder.original(image.id).is_file() and all(
+            path is not None and (self._folder.root / path).is_file() for path in pictures
+        )
 
     def step(self, now: float) -> bool:
         """Segment one image; returns whether there was one."""
@@ -91,16 +106,24 @@ class SegmentStage:
         try:
             record = self._segment(image, started)
             self._results.segmented(image, record, now)
-        except (OSError, sqlite3.Error):
+        except sqlite3.Error:
             raise  # the disk's trouble, not the image's: the loop hands it back and waits
         except ClaimLostError:
+            self._folder.original(image.id).unlink(missing_ok=True)
             log.info("superseded while it was segmented")
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+                raise
             # A model may choke on one image in ways of its own; the others go on.
             known = isinstance(error, SpheroiddError)
             reason = str(error) if known else f"segmentation failed: {error!r}"
-            permanent = getattr(error, "permanent", False)
-            again = self._ledger.fail(image, reason, now, permanent=permanent)
+            again = self._ledger.fail(
+                image,
+                reason,
+                now,
+                permanent=getattr(error, "permanent", False),
+                for_ever=getattr(error, "unreachable", False),
+            )
             log.error("segmentation failed", reason=reason, again=again, exc_info=not known)
         else:
             log.info(

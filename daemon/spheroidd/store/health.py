@@ -1,5 +1,7 @@
 """How the daemon and its watched folders are, for `status` and everything that looks."""
 
+import contextlib
+import sqlite3
 from typing import Any
 
 from spheroidd.store.database import Database, timestamp
@@ -27,9 +29,10 @@ class Health:
         with self._db.write() as sql:
             sql.execute(f"UPDATE service SET {assignments} WHERE id = 1", values)  # noqa: S608
 
-    def stopped(self, now: float) -> None:
-        """A clean end."""
-        self.update(now, phase="stopped", stopped_at=timestamp(now))
+    def ended(self, now: float, phase: str, trouble: str = "") -> None:
+        """The end: `stopped`, or `failed` with the reason; a database out of reach is let be."""
+        with contextlib.suppress(sqlite3.Error):
+            self.update(now, phase=phase, trouble=trouble, stopped_at=timestamp(now))
 
     def folder(
         self, root: str, reason: str, observer: str | None, now: float, *, scanned: bool

@@ -79,13 +79,22 @@ class Admission:
 
 
 @dataclass(frozen=True)
+class Admitted:
+    """What became of an admission: `fresh` unless the content was there already; `twin` is
+    another file that claims the same plate, well, field, channel and frame."""
+
+    fresh: bool
+    twin: str | None = None
+
+
+@dataclass(frozen=True)
 class Pending:
     """A plate's segmented images that wait for CellProfiler."""
 
     plate: str
     fresh: int
     suspects: int
-    oldest: str
+    oldest: str | None  # since when the longest waiting fresh image waits
 
 
 class ClaimLostError(RuntimeError):

@@ -6,162 +6,16 @@ A stage asks what is its to do, claims it by compare-and-set, works, and records
 outcome in one transaction.  Nothing about an image's progress lives only in memory.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from spheroidd.store.database import Database, timestamp
-from spheroidd.store.images import (
-    BACK_OFF,
-    COLUMNS,
-    Admission,
-    Image,
-    Known,
-    Pending,
-    State,
-    move,
-    note,
-)
+from spheroidd.store.arrivals import Arrivals
+from spheroidd.store.database import timestamp
+from spheroidd.store.images import BACK_OFF, COLUMNS, Image, Pending, State, move
 from spheroidd.store.reader import Row
 
 
-class Ledger:
+class Ledger(Arrivals):
     """All questions and moves; `now` is always an argument (seconds since the epoch)."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-
-    # -- arrival ---------------------------------------------------------------
-
-    def known(self, root: str) -> dict[str, Known]:
-        """Path → newest version that counts, for every image under a watched folder."""
-        return self._known("root = :root", {"root": root})
-
-    def known_path(self, path: str) -> Known | None:
-        """The newest version that counts of one path."""
-        return self._known("path = :path", {"path": path}).get(path)
-
-    def arrive(self, root: str, files: Iterable[tuple[str, int, int]], now: float) -> int:
-        """Enter new paths, or new contents of known paths, as `waiting`; returns how many.
-
-        Args:
-            files: (path, size in bytes, mtime in ns).
-        """
-        count = 0
-        with self._db.write() as sql:
-            for path, size, mtime_ns in files:
-                image_id = sql.execute(
-                    "INSERT INTO images (root, path, size, mtime_ns, seen_at, version) VALUES"
-                    " (:root, :path, :size, :mtime_ns, :at,"
-                    "  1 + (SELECT coalesce(max(version), 0) FROM images WHERE path = :path))",
-                    {
-                        "root": root,
-                        "path": path,
-                        "size": size,
-                        "mtime_ns": mtime_ns,
-                        "at": timestamp(now),
-                    },
-                ).lastrowid
-                assert image_id is not None
-                note(sql, image_id, None, "waiting", now, "seen")
-                count += 1
-        return count
-
-    def restat(self, image_id: int, size: int, mtime_ns: int) -> None:
-        """A file that is still waiting has grown or was touched."""
-        with self._db.write() as sql:
-            sql.execute(
-                "UPDATE images SET size = ?, mtime_ns = ? WHERE id = ? AND state = 'waiting'",
-                (size, mtime_ns, image_id),
-            )
-
-    def changed_again(self, image_id: int, size: int, mtime_ns: int, now: float) -> None:
-        """A file that failed before it was ever hashed has changed: look at it afresh."""
-        with self._db.write() as sql:
-            move(
-                sql,
-                image_id,
-                ("failed", "waiting"),
-                now,
-                "the file has changed",
-                size=size,
-                mtime_ns=mtime_ns,
-                attempts=0,
-                reason=None,
-                failed_from=None,
-                next_try_at=None,
-            )
-
-    def waiting(self, root: str) -> list[Image]:
-        """Everything of one folder that is not known to be complete yet, oldest first."""
-        return self._images("state = 'waiting' AND root = :root", {"root": root})
-
-    def admit(self, image_id: int, facts: Admission, now: float) -> bool:
-        """`waiting → ready`; an older version of the path becomes `superseded`.
-
-        Returns:
-            False where the content equals the version already there: then this row
-            is the one that is superseded, so that nothing is measured twice.
-        """
-        with self._db.write() as sql:
-            older = list(
-                sql.query(
-                    "SELECT id, state, sha256 FROM images WHERE state <> 'superseded' AND id <> :id"
-                    " AND path = (SELECT path FROM images WHERE id = :id)",
-                    {"id": image_id},
-                )
-            )
-            stat = {"size": facts.size, "mtime_ns": facts.mtime_ns}
-            for row in older:
-                if row["sha256"] == facts.sha256:
-                    sql.execute(
-                        "UPDATE images SET size = :size, mtime_ns = :mtime_ns WHERE id = :id",
-                        {**stat, "id": row["id"]},
-                    )
-                    move(
-                        sql,
-                        image_id,
-                        ("waiting", "superseded"),
-                        now,
-                        f"same content as image {row['id']}",
-                    )
-                    return False
-                move(
-                    sql,
-                    row["id"],
-                    (row["state"], "superseded"),
-                    now,
-                    f"new content under the same name: image {image_id}",
-                )
-            move(
-                sql,
-                image_id,
-                ("waiting", "ready"),
-                now,
-                "complete",
-                attempts=0,
-                reason=None,
-                ready_at=timestamp(now),
-                **vars(facts),
-            )
-        return True
-
-    # -- what all images of a plate share -----------------------------------------
-
-    def plate(self, plate: str) -> Row:
-        """The plate's `origin_at` and 16-bit scale; None where not settled yet."""
-        rows = self._db.rows("SELECT * FROM plates WHERE plate = :plate", {"plate": plate})
-        empty: Row = {"plate": plate, "origin_at": None, "scale_low": None, "scale_high": None}
-        return rows[0] if rows else empty
-
-    def settle_plate(self, plate: str, **values: Any) -> None:
-        """Fix what the plate's first image decides; what is already fixed stays."""
-        with self._db.write() as sql:
-            sql.execute("INSERT OR IGNORE INTO plates (plate) VALUES (?)", (plate,))
-            for name, value in values.items():
-                sql.execute(
-                    f"UPDATE plates SET {name} = ? WHERE plate = ? AND {name} IS NULL",  # noqa: S608
-                    (value, plate),
-                )
 
     # -- claims ---------------------------------------------------------------------
 
@@ -174,7 +28,7 @@ class Ledger:
         suspects: bool | None = None,
         limit: int = 1,
     ) -> list[Image]:
-        """Take up to `limit` images of one state in hand, oldest first.
+        """Take up to `limit` images of one state in hand: untroubled ones first, then the oldest.
 
         Args:
             plate: of this plate only.
@@ -188,7 +42,7 @@ class Ledger:
         with self._db.write() as sql:
             rows = sql.query(
                 "UPDATE images SET claimed_at = :at WHERE id IN"  # noqa: S608
-                f" (SELECT id FROM images WHERE {condition} ORDER BY id LIMIT :limit)"
+                f" (SELECT id FROM images WHERE {condition} ORDER BY attempts, id LIMIT :limit)"
                 f" RETURNING {COLUMNS}",
                 {"at": timestamp(now), "state": state, "plate": plate, "limit": limit},
             )
@@ -203,9 +57,19 @@ class Ledger:
                     (int(suspect), image_id),
                 )
 
-    def recover(self, state: State | None = None) -> int:
-        """Hand back every claim (of one state): whoever held it is gone."""
+    def recover(self, state: State | None = None, *, after_a_kill: bool = False) -> int:
+        """Hand back every claim (of one state): whoever held it is gone.
+
+        Args:
+            after_a_kill: count a try against what was being segmented, so that an image that
+                takes the whole daemon down is not the first to be tried for ever.
+        """
         with self._db.write() as sql:
+            if after_a_kill:
+                sql.execute(
+                    "UPDATE images SET attempts = attempts + 1"
+                    " WHERE state = 'ready' AND claimed_at IS NOT NULL"
+                )
             return sql.execute(
                 "UPDATE images SET claimed_at = NULL WHERE claimed_at IS NOT NULL"
                 " AND (:state IS NULL OR state = :state)",
@@ -216,18 +80,32 @@ class Ledger:
         """Plates with segmented images in nobody's hand, the longest waiting first."""
         rows = self._db.rows(
             "SELECT plate, sum(attempts = 0) AS fresh, sum(attempts > 0) AS suspects,"
-            " min(segmented_at) AS oldest FROM images"
-            " WHERE state = 'segmented' AND claimed_at IS NULL GROUP BY plate ORDER BY oldest"
+            " min(CASE WHEN attempts = 0 THEN segmented_at END) AS oldest FROM images"
+            " WHERE state = 'segmented' AND claimed_at IS NULL GROUP BY plate"
+            " ORDER BY oldest IS NULL, oldest"
         )
         return [Pending(**row) for row in rows]
 
     # -- failure ------------------------------------------------------------------------
 
-    def fail(self, image: Image, reason: str, now: float, *, permanent: bool = False) -> bool:
-        """Record a failure and when to try again; returns whether it will be tried again."""
+    def fail(
+        self,
+        image: Image,
+        reason: str,
+        now: float,
+        *,
+        permanent: bool = False,
+        for_ever: bool = False,
+    ) -> bool:
+        """Record a failure and when to try again; returns whether it will be tried again.
+
+        Args:
+            permanent: never again by itself.
+            for_ever: again and again, for the image is not to blame.
+        """
         attempts = image.attempts + 1
-        again = not permanent and attempts <= len(BACK_OFF)
-        due = timestamp(now + BACK_OFF[attempts - 1]) if again else None
+        again = for_ever or (not permanent and attempts <= len(BACK_OFF))
+        wait = BACK_OFF[min(attempts, len(BACK_OFF)) - 1]
         with self._db.write() as sql:
             move(
                 sql,
@@ -238,19 +116,29 @@ class Ledger:
                 reason=reason,
                 failed_from=image.state,
                 attempts=attempts,
-                next_try_at=due,
+                next_try_at=timestamp(now + wait) if again else None,
             )
         return again
 
     def retry_due(self, now: float) -> int:
         """Bring back what failed and whose time has come; returns how many."""
-        return self._bring_back("next_try_at <= :at", {"at": timestamp(now)}, now, "due for retry")
+        values = {"at": timestamp(now)}
+        due = "SELECT 1 FROM images WHERE state = 'failed' AND next_try_at <= :at LIMIT 1"
+        if not self._db.rows(due, values):
+            return 0  # the usual case, and it takes no write lock
+        return self._bring_back("next_try_at <= :at", values, now, "due for retry")
 
     def look_again(self, now: float) -> int:
-        """At start: what was set aside unread gets a fresh look, for the configuration, the
-        permissions or the file may be mended by now; returns how many."""
-        condition = "failed_from = 'waiting' AND next_try_at IS NULL"
-        return self._bring_back(condition, {}, now, "looked at again at start", afresh=True)
+        """At start: what was set aside gets a fresh try, for the configuration, the disk,
+        CellProfiler or the file may be mended by now; returns how many."""
+        return self._bring_back("next_try_at IS NULL", {}, now, "tried again at start", afresh=True)
+
+    def segment_again(self, ids: Sequence[int], now: float) -> None:
+        """Take images back to `ready`: what was made of them is not all there."""
+        with self._db.write() as sql:
+            for image_id in ids:
+                why = "segmented again: what CellProfiler needs of it is missing"
+                move(sql, image_id, ("segmented", "ready"), now, why, segmented_at=None)
 
     def retry(
         self,
@@ -312,18 +200,3 @@ class Ledger:
         found = {row["state"]: int(row["n"]) for row in rows}
         states: tuple[State, ...] = ("waiting", "ready", "segmented", "measured", "failed")
         return {state: found.get(state, 0) for state in states}
-
-    def _known(self, condition: str, values: Row) -> dict[str, Known]:
-        rows = self._db.rows(
-            "SELECT path, id, state, size, mtime_ns, sha256 IS NOT NULL AS hashed FROM images"  # noqa: S608
-            f" WHERE {condition} AND state <> 'superseded' ORDER BY version",
-            values,
-        )
-        return {row.pop("path"): Known(**row) for row in rows}
-
-    def _images(self, condition: str, values: Row) -> list[Image]:
-        rows = self._db.rows(
-            f"SELECT {COLUMNS} FROM images WHERE {condition} ORDER BY id",  # noqa: S608
-            values,
-        )
-        return [Image(**row) for row in rows]

@@ -1,5 +1,6 @@
 """Read-only connections to `spheroidd.db`; light, for commands that must answer at once."""
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -8,27 +9,34 @@ from spheroidd.errors import StoreError
 
 Row = dict[str, Any]
 BUSY_SECONDS = 30.0
+_AS_DAEMON = (
+    "Do it as the user that the daemon runs as (`sudo -u spheroidd …`), or let yourself read "
+    "`state_dir` and everything in it."
+)
 
 
 class Reader:
     """A read-only connection of its own: it can neither disturb nor block the daemon."""
 
     def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise StoreError(
-                f"There is no database {path} yet.",
-                "Start the daemon with `spheroidd run -c FILE`, or check `state_dir`.",
-            )
+        """Open the database.
+
+        Raises:
+            StoreError: it is not there, or can't be read.
+        """
         try:
+            if not path.is_file():
+                raise StoreError(
+                    f"There is no database {path} yet.",
+                    "Start the daemon with `spheroidd run -c FILE`, or check `state_dir`.",
+                )
             self._connection = sqlite3.connect(
-                f"{path.resolve().as_uri()}?mode=ro",
-                uri=True,
-                timeout=BUSY_SECONDS,
-                check_same_thread=False,
+                _address(path), uri=True, timeout=BUSY_SECONDS, check_same_thread=False
             )
             self._connection.execute("SELECT 1 FROM images LIMIT 1")
-        except sqlite3.Error as error:
-            raise StoreError(f"The database {path} can't be read: {error}.") from error
+        except (OSError, sqlite3.Error) as error:
+            hint = _AS_DAEMON if _is_forbidden(error) else ""
+            raise StoreError(f"The database {path} can't be read: {error}.", hint) from error
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
         """All rows of a SELECT, as dictionaries."""
@@ -42,6 +50,24 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _address(path: Path) -> str:
+    """The database's URI, read-only.
+
+    Reading beside a write-ahead log needs a shared-memory file.  Who may not make one can
+    still read a database at rest (no log there) as if it never changed.
+    """
+    at_rest = not path.with_name(path.name + "-wal").exists()
+    unchanging = at_rest and not os.access(path.parent, os.W_OK)
+    return f"{path.resolve().as_uri()}?mode=ro" + ("&immutable=1" if unchanging else "")
+
+
+def _is_forbidden(error: Exception) -> bool:
+    if isinstance(error, sqlite3.Error):
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        return code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)
+    return isinstance(error, PermissionError)
 
 
 def rows_of(

@@ -60,7 +60,7 @@ CREATE TABLE images (
 );
 CREATE INDEX images_work ON images (state, next_try_at, id)
     WHERE state IN ('waiting', 'ready', 'segmented', 'failed');
-CREATE INDEX images_root ON images (root);
+CREATE INDEX images_frame ON images (plate, well, timepoint) WHERE state <> 'superseded';
 CREATE INDEX images_plate ON images (plate, captured_at) WHERE state <> 'superseded';
 
 -- Every step an image took; nothing is ever removed from here.
@@ -178,7 +178,8 @@ WITH measured AS (
            m.area_px, m.area_um2, m.n_objects, s.peak_probability, m.flags, m.excluded,
            s.model, b.pipeline, m.measured_at,
            first_value(CASE WHEN m.excluded THEN NULL ELSE m.area_px END) OVER (
-               PARTITION BY i.plate, i.well ORDER BY m.excluded, i.time_key, i.id) AS first_area
+               PARTITION BY i.plate, i.well, i.field, i.channel
+               ORDER BY m.excluded, i.time_key, i.id) AS first_area
       FROM images i
       JOIN measurements m ON m.image_id = i.id AND m.current = 1
       JOIN segmentations s ON s.id = m.segmentation_id

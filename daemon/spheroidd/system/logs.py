@@ -1,9 +1,10 @@
 """structlog: readable on a terminal, JSON lines elsewhere, journald's priorities under systemd."""
 
+import contextlib
 import logging
 import os
 import sys
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
@@ -20,15 +21,16 @@ def open_log(level: str, form: str, stream: TextIO | None = None) -> FilteringBo
         form: `console`, `json`, or `auto` (console on a terminal).
         stream: where to; standard error when None.
     """
-    target = sys.stderr if stream is None else stream
-    console = form == "console" or (form == "auto" and target.isatty())
+    real = sys.stderr if stream is None else stream
+    target = cast(TextIO, _Forgiving(real))
+    console = form == "console" or (form == "auto" and real.isatty())
     processors: list[Processor] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=not console),
         structlog.processors.StackInfoRenderer(),
     ]
     if console:
-        processors.append(structlog.dev.ConsoleRenderer(colors=target.isatty()))
+        processors.append(structlog.dev.ConsoleRenderer(colors=real.isatty()))
     else:
         processors += [
             structlog.processors.format_exc_info,
@@ -43,6 +45,22 @@ def open_log(level: str, form: str, stream: TextIO | None = None) -> FilteringBo
         context_class=dict,
     )
     return log
+
+
+class _Forgiving:
+    """A stream whose reader may go away and whose disk may be full: work goes on without a log."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _prioritise(_: WrappedLogger, method: str, line: object) -> str:

@@ -9,6 +9,7 @@ from structlog.typing import FilteringBoundLogger
 
 _IDLE_SECONDS = 0.5
 _AFTER_ERROR_SECONDS = 5.0
+_SLOW_SECONDS = 120.0
 
 
 class Part(Protocol):
@@ -45,10 +46,22 @@ class Loop:
         self._clock = clock
         self._wake = wake or threading.Event()
         self._ending = threading.Event()
+        self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or has been asked to end."""
+        return self._thread.is_alive() or self._ending.is_set()
+
+    @property
+    def slow(self) -> str:
+        """In words, a step that has taken longer than any should."""
+        seconds = time.monotonic() - self._began
+        return f"{self.name}: in one step for {seconds:.0f} s" if seconds > _SLOW_SECONDS else ""
 
     def ask_to_end(self) -> None:
         """End after the present step; from any thread."""
@@ -64,6 +77,7 @@ class Loop:
     def _run(self) -> None:
         self._guard(self._start)
         while not self._ending.is_set():
+            self._began = time.monotonic()
             if not self._guard(self._step):
                 self._wake.wait(_IDLE_SECONDS)
                 self._wake.clear()

@@ -1,0 +1,155 @@
+"""The stage around CellProfiler, with a scripted engine: who is blamed, and when."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from spheroidd.errors import EngineError
+from spheroidd.measure.batches import Rule
+from spheroidd.measure.engine import ImageInput, ImageOutcome
+from spheroidd.measure.stage import MeasureStage, Protocol
+from spheroidd.store.database import Database, timestamp
+from spheroidd.store.folder import StateFolder
+from spheroidd.store.images import Admission
+from spheroidd.store.ledger import Ledger
+from spheroidd.store.results import Results, SegmentationRecord
+
+NOW = 1_700_000_000.0
+
+
+class Scripted:
+    """Measures every image but those that `kills` names: these take the worker down."""
+
+    version = "4.2"
+
+    def __init__(self) -> None:
+        self.kills: set[str] = set()
+        self.down = False
+        self.features: dict[str, float | None] = {"AreaShape_Area": 50.0}
+
+    def start(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+    def measure(
+        self, _pipeline: Path, images: Sequence[ImageInput], _folder: Path
+    ) -> Mapping[str, ImageOutcome]:
+        if self.down or any(image.plate in self.kills or image.well in self.kills
+                            for image in images):  # fmt: skip
+            raise EngineError("the worker ended without an answer")
+        return {
+            image.key: ImageOutcome(image.key, None, {"Spheroids": [self.features]})
+            for image in images
+        }
+
+
+class Bench:
+    def __init__(self, tmp_path: Path, log: Any) -> None:
+        self.folder = StateFolder(tmp_path)
+        self.folder.create()
+        self.database = Database(self.folder.database)
+        self.ledger, self.results = Ledger(self.database), Results(self.database)
+        self.engine = Scripted()
+        protocol = Protocol(Path("p"), "mask", "sha", "Spheroids", Rule(4, 0), "0")
+        self.stage = MeasureStage(
+            self.ledger,
+            self.results,
+            self.folder,
+            self.engine,
+            protocol,
+            log,  # type: ignore[arg-type]
+        )
+        self.now = NOW
+
+    def segmented(self, *wells: str) -> None:
+        for well in wells:
+            self.ledger.arrive("/e", [(f"/e/P/{well}/1.jpg", 1, 1)], NOW)
+            [image] = self.ledger.waiting("/e")
+            facts = Admission(
+                plate="P", well=well, name="1.jpg", timepoint=1, field=None, channel=None,
+                captured_at=timestamp(NOW), captured_from="name", plate_key="P", well_key=well,
+                time_key="t", sha256=well, size=1, mtime_ns=1, width=9, height=9, bit_depth=8,
+                pixel_size_um=2.0,
+            )  # fmt: skip
+            self.ledger.admit(image.id, facts, NOW)
+            [image] = self.ledger.claim("ready", NOW)
+            np.save(self.folder.original(image.id), np.zeros((9, 9), np.uint8))
+            record = SegmentationRecord("m", "md5", 0.5, "CPU", 0.9, 5, "m", "w", 0.1, "0")
+            self.results.segmented(image, record, NOW)
+
+    def work(self, hours: float = 0.0) -> None:
+        """Step until at rest, bringing back what is due, for some hours."""
+        for _ in range(1 + int(hours * 120)):
+            self.now += 30
+            self.ledger.retry_due(self.now)
+            for _ in range(100):
+                if not self.stage.step(self.now):
+                    break
+
+    def states(self) -> dict[str, str]:
+        return {row["well"]: row["state"] for row in
+                self.database.rows("SELECT well, state FROM images")}  # fmt: skip
+
+
+@pytest.fixture
+def bench(tmp_path: Path, captured_log: Any) -> Any:
+    one = Bench(tmp_path, captured_log[0])
+    yield one
+    one.database.close()
+
+
+def test_a_poisonous_image_is_set_aside_and_takes_nobody_with_it(bench: Bench) -> None:
+    bench.segmented("A1", "A2", "A3", "A4")
+    bench.engine.kills = {"A2"}
+    bench.work()
+    assert bench.states() == {
+        "A1": "measured", "A2": "failed", "A3": "measured", "A4": "measured"
+    }  # fmt: skip
+    [row] = bench.database.rows("SELECT reason FROM images WHERE well = 'A2'")
+    assert "alone in its batch" in row["reason"]
+    for hour in range(4):  # other images go well meanwhile, so the blame is proven
+        bench.segmented(f"B{hour}")
+        bench.work(hours=0.6)
+    [row] = bench.database.rows("SELECT state, next_try_at FROM images WHERE well = 'A2'")
+    assert row == {"state": "failed", "next_try_at": None}
+
+
+def test_an_engine_that_is_down_for_everybody_blames_nobody(bench: Bench) -> None:
+    bench.segmented("A1", "A2", "A3")
+    bench.engine.down = True
+    bench.work(hours=6)
+    rows = bench.database.rows("SELECT state, next_try_at FROM images WHERE state = 'failed'")
+    assert all(row["next_try_at"] is not None for row in rows)
+    bench.engine.down = False
+    bench.work(hours=1)
+    assert set(bench.states().values()) == {"measured"}
+
+
+def test_an_object_without_an_area_is_a_failure_and_no_empty_well(bench: Bench) -> None:
+    bench.segmented("A1")
+    bench.engine.features = {"Location_Center_X": 3.0}
+    bench.work()
+    assert bench.states() == {"A1": "failed"}
+    assert bench.database.rows("SELECT * FROM measurements") == []
+
+
+def test_areas_are_physical_where_the_pixel_size_is_known(bench: Bench) -> None:
+    bench.segmented("A1")
+    bench.work()
+    [row] = bench.database.rows("SELECT area_px, area_um2, flags FROM growth")
+    assert row == {"area_px": 50.0, "area_um2": 200.0, "flags": ""}
+
+
+def test_a_stop_in_the_middle_of_a_batch_makes_no_suspects(bench: Bench) -> None:
+    bench.segmented("A1", "A2")
+    bench.engine.down = True
+    bench.stage.stop()
+    bench.stage.step(NOW + 60)
+    assert bench.database.rows("SELECT DISTINCT attempts, claimed_at FROM images") == [
+        {"attempts": 0, "claimed_at": None}
+    ]
