@@ -1,7 +1,10 @@
 """CellProfiler's environment: which Python is taken, what is run, what is said if it fails."""
 
+import os
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -54,6 +57,33 @@ def test_missing_and_broken_environments_name_the_command(tmp_path: Path) -> Non
     script(environment.engine_python(tmp_path), "exit 1")
     with pytest.raises(EngineError, match=r"broken.*spheroidd engine install"):
         environment.check(tmp_path)
+
+
+@contextmanager
+def somebody_else() -> Iterator[None]:
+    """Root may enter any folder, so it becomes somebody else for a while."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_an_environment_out_of_reach_is_not_called_missing(tmp_path: Path) -> None:
+    script(environment.engine_python(tmp_path / "locked"), "exit 0")
+    (tmp_path / "locked").chmod(0)
+    with (
+        somebody_else(),
+        pytest.raises(EngineError, match=r"Permission denied.*access.*engine install --python"),
+    ):
+        environment.check(tmp_path / "locked")
+
+
+def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="File name too long"):
+        environment.check(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,74 @@ def loaddata_pipeline(path: Path, text: str) -> Path:
     return path
 
 
+def with_modules(path: Path, text: str, *modules: str) -> Path:
+    """A pipeline with more modules at its end, each as its name and settings."""
+    kept = text.rstrip("\n").split("\n\n")
+    for number, (name, *settings) in enumerate(map(str.splitlines, modules), start=len(kept)):
+        kept.append(
+            f"{name.split()[0]}:[module_num:{number}|svn_version:'Unknown'"
+            f"|variable_revision_number:{name.split()[1]}|show_window:False|notes:[]"
+            "|batch_state:array([], dtype=uint8)|enabled:True|wants_pause:False]\n"
+            + "\n".join(f"    {setting.strip()}" for setting in settings)
+        )
+    header = re.sub(r"ModuleCount:\d+", f"ModuleCount:{len(kept) - 1}", kept[0])
+    path.write_text("\n\n".join([header, *kept[1:]]) + "\n", encoding="utf-8")
+    return path
+
+
+def without_modules(text: str, *names: str) -> str:
+    """A pipeline without some of its modules."""
+    modules = text.rstrip("\n").split("\n\n")
+    kept = [module for module in modules if module.split(":")[0] not in names]
+    assert len(modules) - len(kept) == len(names)
+    header = re.sub(r"ModuleCount:\d+", f"ModuleCount:{len(kept) - 1}", kept[0])
+    return "\n\n".join([header, *kept[1:]]) + "\n"
+
+
+CREATE_BATCH_FILES = """CreateBatchFiles 8
+Store batch files in default output folder?:Yes
+Output folder path:/nowhere
+Are the cluster computers running Windows?:No
+Hidden- in batch mode:No
+Hidden- in distributed mode:No
+Hidden- default input folder at time of save:/nowhere
+Hidden- revision number:0
+Hidden- from old matlab:No
+Local root path:/nowhere
+Cluster root path:/nowhere
+"""
+IDENTIFY_BY_HAND = """IdentifyObjectsManually 2
+Select the input image:Original
+Name the objects to be identified:Cells
+"""
+CROP = """Crop 3
+Select the input image:Original
+Name the output image:Cropped
+Select the cropping shape:{}
+Select the cropping method:Mouse
+Apply which cycle's cropping pattern?:Every
+Left and right rectangle positions:0,end
+Top and bottom rectangle positions:0,end
+Coordinates of ellipse center:500,500
+Ellipse radius, X direction:400
+Ellipse radius, Y direction:200
+Remove empty rows and columns?:No
+Select the masking image:None
+Select the image with a cropping mask:None
+Select the objects:Spheroids
+"""
+SAVE_CROPPED = """SaveCroppedObjects 3
+Do you want to save cropped images or object masks?:Masks
+Objects:Spheroids
+Directory:Elsewhere...|{}
+Prefix saved crop image name with input image name?:Yes
+Select image name to use as a prefix:Original
+Save output crops in nested folders?:Yes
+Saved file format:png
+Image to crop:None
+"""
+
+
 @pytest.mark.parametrize(
     ("replacements", "said"),
     [
@@ -261,6 +329,132 @@ def test_a_batch_measured_again_replaces_its_files(
         assert outcome.objects["Spheroids"][0]["AreaShape_Area"] == disc(radius=radius).sum()
     assert f",{disc(radius=40).sum()}," in (tmp_path / "batch" / "Spheroids.csv").read_text()
     assert not (tmp_path / "gone").exists()
+
+
+def test_a_pipeline_that_can_give_no_area_is_refused(
+    warm: Engine, pipelines: Path, tmp_path: Path
+) -> None:
+    text = (pipelines / "mask.cppipe").read_text(encoding="utf-8")
+    path = tmp_path / "changed.cppipe"
+    path.write_text(without_modules(text, "MeasureObjectSizeShape"), encoding="utf-8")
+    with pytest.raises(PipelineError, match="add MeasureObjectSizeShape for Spheroids"):
+        warm.validate(path)
+    gone = ("IdentifyPrimaryObjects", "MeasureObjectSizeShape", "OverlayOutlines", "SaveImages")
+    path.write_text(without_modules(text, *gone), encoding="utf-8")
+    crop = CROP.format("Rectangle").replace("Mouse", "Coordinates")
+    path = with_modules(path, path.read_text(encoding="utf-8"), crop)
+    with pytest.raises(PipelineError, match="no objects; add IdentifyPrimaryObjects"):
+        warm.validate(path)
+
+
+def test_objects_come_in_the_order_of_the_pipeline(
+    warm: Engine, pipelines: Path, tmp_path: Path
+) -> None:
+    text = (pipelines / "mask.cppipe").read_text(encoding="utf-8")
+    first = next(part for part in text.split("\n\n") if part.startswith("IdentifyPrimary"))
+    _, *settings = first.replace("identified:Spheroids", "identified:Cells").splitlines()
+    cells = "\n".join(["IdentifyPrimaryObjects 15", *settings])
+    info = warm.validate(with_modules(tmp_path / "two.cppipe", text, cells))
+    assert info.objects == ("Spheroids", "Cells")
+    assert info.measured == ("Spheroids",)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (CREATE_BATCH_FILES, "CreateBatchFiles .module 6 .*cluster"),
+        (IDENTIFY_BY_HAND, "IdentifyObjectsManually .*person"),
+        (CROP.format("Rectangle"), "Crop .*cropping method.*Mouse"),
+    ],
+)
+def test_modules_that_need_somebody_or_reach_out_are_refused(
+    module: str, said: str, warm: Engine, pipelines: Path, tmp_path: Path
+) -> None:
+    text = (pipelines / "mask.cppipe").read_text(encoding="utf-8")
+    path = with_modules(tmp_path / "more.cppipe", text, module)
+    with pytest.raises(PipelineError, match=said):
+        warm.validate(path)
+    # CellProfiler has a module's settings in the file although it is switched off.
+    off = path.read_text(encoding="utf-8")
+    at = off.rindex("enabled:True")
+    path.write_text(off[:at] + off[at:].replace("enabled:True", "enabled:False"), encoding="utf-8")
+    assert warm.validate(path).objects == ("Spheroids",)
+
+
+def test_a_choice_that_is_not_in_use_is_no_reason_to_refuse(
+    warm: Engine, pipelines: Path, tmp_path: Path
+) -> None:
+    text = (pipelines / "mask.cppipe").read_text(encoding="utf-8")
+    path = with_modules(tmp_path / "more.cppipe", text, CROP.format("Objects"))
+    assert "Crop" in warm.validate(path).modules
+
+
+@pytest.mark.parametrize("place", ["Elsewhere...|{}", "Default Output Folder sub-folder|../{}"])
+def test_what_is_saved_elsewhere_lands_in_the_batch_folder(
+    place: str,
+    warm: Engine,
+    changed: Callable[..., Path],
+    tmp_path: Path,
+    write_image: Write,
+    disc: Draw,
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    where = place.format(other if place.startswith("Else") else "other")
+    path = changed(
+        "mask",
+        **{
+            "location:Default Output Folder|\n    Image": f"location:{where}\n    Image",
+            "in the output folder?:No": "in the output folder?:Yes",
+            "Base image folder:Elsewhere...|": f"Base image folder:Elsewhere...|{other}",
+        },
+    )
+    path = with_modules(path, path.read_text(encoding="utf-8"), SAVE_CROPPED.format(other))
+    warm.validate(path)
+    image = write_image("one", disc())
+    before = set(tmp_path.rglob("*"))
+    assert warm.measure(path, [image], tmp_path / "batch")["one"].error is None
+    assert (tmp_path / "batch" / "one_outline.png").is_file()
+    assert (tmp_path / "batch" / "one" / "one_Spheroids_1.png").is_file()
+    assert not list(other.iterdir())
+    new = set(tmp_path.rglob("*")) - before
+    assert all(found.is_relative_to(tmp_path / "batch") for found in new)
+
+
+@pytest.mark.parametrize(
+    "replacements",
+    [
+        {"append to the image name:_outline": "append to the image name:/../../outline"},
+        {
+            "file names:From image filename": "file names:Single name",
+            "single file name:OrigBlue": "single file name:/tmp/outline",
+        },
+        {
+            "Add a prefix to file names?:No": "Add a prefix to file names?:Yes",
+            "Filename prefix:MyExpt_": "Filename prefix:../",
+        },
+    ],
+    ids=["suffix", "name", "prefix"],
+)
+def test_a_file_name_that_is_a_path_is_refused(
+    replacements: dict[str, str], warm: Engine, changed: Callable[..., Path]
+) -> None:
+    with pytest.raises(PipelineError, match="can't hold '/'"):
+        warm.validate(changed("mask", **replacements))
+
+
+def test_pictures_told_apart_by_their_folders_alone_are_refused(
+    warm: Engine, pipelines: Path, tmp_path: Path
+) -> None:
+    """In the one folder of a batch, one would overwrite the other."""
+    text = (pipelines / "mask.cppipe").read_text(encoding="utf-8")
+    first = next(part for part in text.split("\n\n") if part.startswith("SaveImages"))
+    _, *settings = first.replace("Default Output Folder|", "Elsewhere...|/second").splitlines()
+    again = "\n".join(["SaveImages 16", *settings])
+    with pytest.raises(PipelineError, match=r"SaveImages .module 6 .*same names.* .module 4 "):
+        warm.validate(with_modules(tmp_path / "twice.cppipe", text, again))
+    other = again.replace("name:_outline", "name:_again")
+    warm.validate(with_modules(tmp_path / "twice.cppipe", text, other))
 
 
 @pytest.mark.parametrize("keys", [["a/b"], [""], ["x", "x"], ["nul\0"]])

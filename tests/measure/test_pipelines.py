@@ -141,7 +141,7 @@ def test_pipeline_says_what_it_needs(name: str, warm: Engine, pipelines: Path) -
     info = warm.validate(pipelines / f"{name}.cppipe")
     wanted = {"mask": {"Mask"}, "white-background": {"Spheroid"}, "threshold": set()}[name]
     assert set(info.images) == {"Original"} | wanted
-    assert info.objects == ("Spheroids",)
+    assert info.objects == info.measured == ("Spheroids",)
     assert info.modules[-4:] == (
         "MeasureObjectSizeShape",
         "OverlayOutlines",

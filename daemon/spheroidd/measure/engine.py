@@ -47,11 +47,13 @@ class ImageOutcome:
 @dataclass(frozen=True)
 class PipelineInfo:
     """A pipeline that can run: its file's sha256, the images it takes in, the objects it
-    makes, its modules after the input modules."""
+    makes, those of them that get an `AreaShape_Area` (at least one), its modules after the
+    input modules.  Objects and modules are in the pipeline's order."""
 
     sha256: str
     images: tuple[str, ...]
     objects: tuple[str, ...]
+    measured: tuple[str, ...]
     modules: tuple[str, ...]
 
 
@@ -138,13 +140,15 @@ class Engine:
     def validate(self, pipeline: Path) -> PipelineInfo:
         """Have CellProfiler load a pipeline and test every setting.
 
-        Raises PipelineError if it can't run, EngineError if the worker failed.
+        Raises PipelineError if it can't run, measures no area, needs a person or writes
+        anywhere but to a batch's folder; EngineError if the worker failed.
         """
         reply = self._request("validate", pipeline, 1)
         info = PipelineInfo(
             reply["sha256"],
             tuple(reply["images"]),
             tuple(reply["objects"]),
+            tuple(reply["measured"]),
             tuple(reply["modules"]),
         )
         self._checked[pipeline] = info.sha256
@@ -158,8 +162,9 @@ class Engine:
         Args:
             pipeline: a .cppipe file; if it has changed since `validate`, it is refused.
             images: the batch, keys all different.
-            folder: a folder for this batch alone, created if missing.  Outlines and
-                spreadsheets land there and overwrite those of an earlier try.
+            folder: a folder for this batch alone, created if missing.  All that the
+                pipeline saves lands there, whatever folder it names, and overwrites
+                what an earlier try left.
 
         Returns an outcome for every key: a bad image fails alone.
         Raises PipelineError, or EngineError if the batch as a whole failed.

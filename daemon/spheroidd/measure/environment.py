@@ -55,8 +55,17 @@ def engine_python(home: Path) -> Path:
 def check(home: Path) -> EnvironmentInfo:
     """Look at the environment under `home`.  Raises EngineError where there is no usable one."""
     python = engine_python(home)
-    if not python.exists():
-        raise EngineError(f"CellProfiler is not installed under '{home}'.", INSTALL_HINT)
+    try:
+        python.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise EngineError(f"CellProfiler is not installed under '{home}'.", INSTALL_HINT) from None
+    except OSError as error:
+        # It is a link: the Python it leads to may lie in a home folder closed to us.
+        raise EngineError(
+            f"CellProfiler's Python '{python}' can't be looked at: {error.strerror}.",
+            "Give this user access to it, or run `spheroidd engine install --python PATH` "
+            "with a CPython 3.10 that this user may run.",
+        ) from error
     version = _python_says(
         python, "__import__('importlib.metadata').metadata.version('cellprofiler')"
     )

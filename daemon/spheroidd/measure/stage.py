@@ -173,8 +173,9 @@ class MeasureStage:
             files["Spheroid"] = self._folder.root / work.segmentation.white_path
         return ImageInput(
             key=work.key,
-            plate=work.image.plate,
-            well=work.image.well,
+            # a pipeline may build file names of these
+            plate=work.image.plate.replace("/", "_"),
+            well=work.image.well.replace("/", "_"),
             timepoint=work.image.timepoint,
             files=files,
         )

@@ -6,7 +6,7 @@ import cellprofiler_core
 import cellprofiler_core.modules
 import skimage.io
 from images import save
-from pipeline import PipelineError, load
+from pipeline import PipelineError, load, measured_of, objects_of
 from running import RunError, run
 
 VERSION = cellprofiler_core.__version__
@@ -33,7 +33,8 @@ def validate(request):
         "sha256": sha256,
         "modules": [module.module_name for module in pipeline.modules() if module is not source],
         "images": list(source.kinds),
-        "objects": sorted(pipeline.get_provider_dictionary("objectgroup")),
+        "objects": objects_of(pipeline),
+        "measured": measured_of(pipeline),
     }
 
 

@@ -22,6 +22,25 @@ KINDS = {
 # LoadData knows no image types: there an image is color if one of these takes it in.
 COLOR_MODULES = ("ColorToGray", "UnmixColors")
 
+AREA = "AreaShape_Area"
+
+# Modules that need a person at the screen or reach out of a batch's folder.
+REFUSED = {
+    "CreateBatchFiles": "prepares runs on a cluster",
+    "EditObjectsManually": "needs a person at the screen",
+    "ExportToDatabase": "writes to a database that no batch has for itself",
+    "IdentifyObjectsManually": "needs a person at the screen",
+    "RunImageJMacro": "runs another program",
+}
+# The same for one choice of a module: the name of its setting, the choice.
+REFUSED_CHOICES = {
+    "Crop": ("crop_method", "Mouse"),
+    "DefineGrid": ("manual_choice", "Mouse"),
+    "FlipAndRotate": ("rotate_choice", "Use mouse"),
+    "MeasureObjectSkeleton": ("wants_objskeleton_graph", "Yes"),
+    "UntangleWorms": ("mode", "Train"),
+}
+
 
 class PipelineError(Exception):
     """The pipeline can't be run as it is, whatever the images."""
@@ -68,12 +87,14 @@ def load(path):
     source = ImagesFromMemory()
     source.set_module_num(1)
     pipeline.add_module(source)
+    # Before the check, which would have ExportToDatabase look for its database.
+    make_unattended(pipeline)
     check(pipeline)
     used = {name for module in pipeline.modules() for name in subscribed(module)}
     source.kinds = {name: kind_of(name, types, pipeline) for name in OFFERED if name in used}
     if not source.kinds:
         raise PipelineError(f"it uses no image; on offer: {', '.join(OFFERED)}")
-    make_unattended(pipeline)
+    require_areas(pipeline)
     return pipeline, source, hashlib.sha256(content).hexdigest()
 
 
@@ -161,7 +182,7 @@ def subscribed(module):
 def check(pipeline):
     """Raise PipelineError for the first module that can't run with these settings."""
     for module in pipeline.modules():
-        where = f"{module.module_name} (module {module.module_num} after the input modules)"
+        where = place_of(module)
         provided = pipeline.get_provider_dictionary("imagegroup", module)
         for name in subscribed(module):
             if name not in provided:
@@ -175,14 +196,104 @@ def check(pipeline):
             raise PipelineError(f"{where}: {error.message}") from error
 
 
+def place_of(module):
+    # `ImagesFromMemory` is number 1, in place of all input modules.
+    return f"{module.module_name} (module {module.module_num - 1} after the input modules)"
+
+
+def objects_of(pipeline):
+    """The names of the objects the pipeline makes, in the order of its modules."""
+    return list(pipeline.get_provider_dictionary("objectgroup"))
+
+
+def measured_of(pipeline):
+    """Those of `objects_of` whose area the pipeline measures."""
+    columns = pipeline.get_measurement_columns()
+    measured = {name for name, feature, *_ in columns if feature == AREA}
+    return [name for name in objects_of(pipeline) if name in measured]
+
+
+def require_areas(pipeline):
+    """Raise PipelineError where no area can come out: it would be taken for an empty image."""
+    objects = objects_of(pipeline)
+    if not objects:
+        raise PipelineError(
+            "it makes no objects; add IdentifyPrimaryObjects, and MeasureObjectSizeShape after it"
+        )
+    if not measured_of(pipeline):
+        raise PipelineError(
+            f"it measures no area ({AREA}); add MeasureObjectSizeShape for {' or '.join(objects)}"
+        )
+
+
 def make_unattended(pipeline):
     """Keep what modules write inside the batch's own folder, and never ask whether to.
 
     A batch that is measured again after a crash writes the same files again.
+    Raises PipelineError for modules that can't be kept there.
     """
+    saved = {}
     for module in pipeline.modules():
+        refuse(module)
         if module.module_name == "ExportToSpreadsheet":
             module.wants_overwrite_without_warning.value = True
-            module.directory.dir_choice = "Default Output Folder"
+            module.directory.value = "Default Output Folder|"
+            names = [one.file_name for one in module.object_groups]
+            refuse_paths(module, [module.prefix, *names])
         elif module.module_name == "SaveImages":
             module.overwrite.value = True
+            module.pathname.value = "Default Output Folder|"
+            # It would repeat the path from a base folder to the image, "../.." included.
+            module.create_subdirectories.value = False
+            refuse_paths(module, [module.single_file_name, module.file_name_suffix])
+            other = saved.setdefault(naming_of(module), module)
+            if other is not module:
+                raise PipelineError(
+                    f"{place_of(module)} saves under the same names as {place_of(other)}, and "
+                    "spheroidd puts all files of a batch in one folder; give them different names"
+                )
+        elif module.module_name == "SaveCroppedObjects":
+            module.directory.value = "Default Output Folder|"
+
+
+def refuse(module):
+    """Raise PipelineError if the module can't be let run with nobody watching."""
+    name = module.module_name
+    if name in REFUSED:
+        raise PipelineError(f"{place_of(module)} {REFUSED[name]}; remove or disable it")
+    if name in REFUSED_CHOICES:
+        attribute, choice = REFUSED_CHOICES[name]
+        setting = getattr(module, attribute)
+        # `is`, because settings compare equal by their values.
+        visible = any(setting is one for one in module.visible_settings())
+        if visible and setting.value_text == choice:
+            raise PipelineError(
+                f"{place_of(module)}: '{setting.text}' can't be '{choice}' with nobody watching"
+            )
+    if name == "CalculateStatistics" and any(one.wants_save_figure for one in module.dose_values):
+        raise PipelineError(
+            f"{place_of(module)} draws dose-response plots, which a batch has no doses for"
+        )
+
+
+def refuse_paths(module, names):
+    """Raise PipelineError for a file name that leads into another folder."""
+    for setting in names:
+        if any(setting is one for one in module.visible_settings()) and "/" in setting.value:
+            raise PipelineError(
+                f"{place_of(module)}: '{setting.text}' is a file name and can't hold '/'"
+            )
+
+
+def naming_of(save_images):
+    """What tells the files of one SaveImages from those of another.
+
+    Not the image it takes the name from: all images of a field are named by its key.
+    """
+    module = save_images
+    method = module.file_name_method.value
+    if method == "From image filename":
+        text = module.file_name_suffix.value if module.wants_file_name_suffix else ""
+    else:
+        text = module.single_file_name.value
+    return method, text, module.get_file_format()

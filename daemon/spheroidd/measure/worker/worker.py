@@ -5,8 +5,8 @@ line, every request {"id", "op", ...} gets one reply with its id: {"id", "ok": t
 or {"id", "ok": false, "kind": "pipeline" | "run" | "worker", "error": text}.  It ends when
 stdin closes, in the middle of a batch as well.
 
-    validate  {pipeline}                          -> {sha256, modules, images, objects}
-    run       {pipeline, sha256, output, images}  -> {images: {key: {error, objects}}}
+    validate  {pipeline}                -> {sha256, modules, images, objects, measured}
+    run       {pipeline, sha256, output, images}  -> {sha256, images: {key: {error, objects}}}
     exit
 """
 
