@@ -5,44 +5,52 @@
 # make lock    write the lock files anew
 # make install [PREFIX=/opt/spheroidd] [DESTDIR=]   put the daemon and its systemd unit in place
 #
-# EXTRA=gpu takes onnxruntime-gpu (NVIDIA) in place of onnxruntime; never both.
+# EXTRA=gpu takes onnxruntime-gpu (NVIDIA) in place of onnxruntime, never both; later calls of
+# make keep to that choice. EXTRA=cpu goes back.
 
 PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
-EXTRA ?= cpu
 PREFIX ?= /opt/spheroidd
 DESTDIR ?=
 VENV := .venv
 BIN := $(VENV)/bin
+# The stamp's name tells which set was chosen last.
+STAMPS := $(wildcard $(VENV)/.packages-*)
+EXTRA ?= $(or $(patsubst $(VENV)/.packages-%,%,$(firstword $(STAMPS))),cpu)
 LOCKS := requirements/uv.txt requirements/dev.txt requirements/$(EXTRA).txt
 
 # Laboratories behind an inspecting proxy have its certificate in the system's store.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench lock install uninstall clean
+.PHONY: help setup demo test check bench lock install clean
 .DELETE_ON_ERROR:
 
 help:
 	@sed -n '1,/^$$/s/^# \{0,1\}//p' Makefile
 
-# uv comes from the registry into .venv, by hash; the system's Python is left alone.
+# uv comes from the registry into .venv, by hash; the system's Python is left alone. A broken
+# .venv is made anew around its share/, which holds the models and CellProfiler.
 $(VENV)/.uv: requirements/uv.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or name one with PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is too old: Python 3.11 or newer is needed"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks venv: on Debian or Ubuntu, apt install python3-venv"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { echo "making $(VENV)"; \
+		rm -rf $(VENV)/bin $(VENV)/include $(VENV)/lib $(VENV)/lib64 && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
-# The GPU set differs from the tools' set in onnxruntime alone.
+# Both onnxruntimes are one module: removing either damages the other, so a change removes both.
+# The tools come without theirs (sed), then the chosen set.
+OTHER := $(if $(filter gpu,$(EXTRA)),onnxruntime,onnxruntime-gpu)
+UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 $(VENV)/.packages-$(EXTRA): $(VENV)/.uv $(LOCKS) pyproject.toml
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/dev.txt
-ifneq ($(EXTRA),cpu)
-	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python onnxruntime
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes -r requirements/$(EXTRA).txt
-endif
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
-	@rm -f $(VENV)/.packages-*; touch $@
+	@rm -f $(filter-out $@,$(STAMPS))
+	@! $(BIN)/uv pip show --quiet --python $(BIN)/python $(OTHER) || { echo "replacing $(OTHER)"; \
+		$(BIN)/uv pip uninstall --quiet --python $(BIN)/python onnxruntime onnxruntime-gpu; }
+	sed '/^onnxruntime==/,/[^\\]$$/d' requirements/dev.txt | $(UV_INSTALL) --require-hashes -r -
+	$(UV_INSTALL) --require-hashes -r requirements/$(EXTRA).txt
+	$(UV_INSTALL) --no-build-isolation -e .
+	@touch $@
 
 setup: $(VENV)/.packages-$(EXTRA)
 	$(BIN)/spheroidd engine install

@@ -5,15 +5,17 @@
 set -eu
 python=$1 extra=$2 prefix=$3 destdir=$4
 root=$destdir$prefix
+# Models and CellProfiler lie outside the venv: an upgrade makes the venv anew and keeps them.
+export SPHEROIDD_HOME="$root/share/spheroidd"
 cd "$(dirname "$0")/.."
 export UV_SYSTEM_CERTS=1
 
 say() { printf '%s\n' "$*"; }
 
 test -n "$python" || { say "Python 3.11 or newer is needed: name one with PYTHON=/path/to/python3"; exit 1; }
-mkdir -p "$root" 2>/dev/null || { say "$root can't be written: use sudo, or another PREFIX"; exit 1; }
+mkdir -p "$SPHEROIDD_HOME" 2>/dev/null || { say "$root can't be written: use sudo, or another PREFIX"; exit 1; }
 
-say "installing into $root"
+say "installing into $root ($extra)"
 "$python" -m venv --clear "$root/venv"
 bin=$root/venv/bin
 "$bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
@@ -37,7 +39,7 @@ fi
 
 # The service runs as a user of its own, who can't look into /root or a home folder.
 if test -z "$destdir" && test "$(id -u)" = 0 && command -v setpriv >/dev/null; then
-    for interpreter in "$bin/python" "$bin/../share/spheroidd/engine/bin/python"; do
+    for interpreter in "$bin/python" "$SPHEROIDD_HOME/engine/bin/python"; do
         setpriv --reuid=65534 --regid=65534 --clear-groups "$interpreter" -c '' 2>/dev/null ||
             say "warning: other users can't run $interpreter ($(readlink -f "$interpreter"));
   install again with a Python that everybody can run: make install PYTHON=/usr/bin/python3,

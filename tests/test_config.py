@@ -1,13 +1,15 @@
 """Every problem at once, each with where, what was found and what to do."""
 
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from spheroidd.config import Config, load_config
+from spheroidd.config import PIPELINES, Config, installation_home, load_config
 from spheroidd.errors import ConfigError
 from spheroidd.intake.naming import check_pattern
+from spheroidd.measure.pipelines import SHIPPED
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = "watch: [{path: export}]\nstate_dir: state\n"
@@ -41,6 +43,8 @@ def test_the_example_is_valid_and_its_comments_name_real_settings() -> None:
 
 
 def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "own.cppipe").touch()
     config = load(tmp_path, GOOD + "measurement: {pipeline: my/own.cppipe}\n")
     assert config.watch[0].path == tmp_path / "export"
     assert config.state_dir == tmp_path / "state"
@@ -78,7 +82,13 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("watch: [{path: e}]\nstate_dir: e/s\n", "never writes where the instrument does"),
         ("watch: [{path: s/e}]\nstate_dir: s\n", "never writes where the instrument does"),
         ("watch: [{path: e}, {path: e/f}]\nstate_dir: s\n", "overlap, so images would count twice"),
-        (GOOD + "segmentation: {model: none}\n", "needs a model"),
+        (GOOD + "segmentation: {model: none}\n", "measurement: the pipeline 'mask' needs a model"),
+        (
+            GOOD + "measurement: {pipeline: maks}\n",
+            "measurement.pipeline is 'maks': no such pipeline; choose mask, white-background, thr",
+        ),
+        (GOOD + "measurement: {pipeline: own.cppipe}\n", "own.cppipe': no such pipeline"),
+        (GOOD + "measurement: {pipeline: ''}\n", "measurement.pipeline is '': no such pipeline"),
         ("watch: [{path: e, pattern: '('}]\nstate_dir: s\n", "watch[0].pattern"),
         ("watch: [{path: e, pattern: '(?P<plate>.)/x'}]\nstate_dir: s\n", "well"),
         ("watch: [{path: e, timezone: Mars/Crater}]\nstate_dir: s\n", "not a time zone"),
@@ -99,3 +109,36 @@ def test_it_is_frozen_and_its_dump_reads_back(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
         config.state_dir = Path("/")  # type: ignore[misc]
     assert load(tmp_path, config.dump()) == config
+
+
+def test_rules_between_settings_are_told_with_the_rest(tmp_path: Path) -> None:
+    told = problems(
+        tmp_path,
+        "watch: [{path: e}, {path: e/f}]\nstate_dir: e/s\nsegmentation: {model: none}\n"
+        "logging: {level: loud}\n",
+    )
+    assert "4 problems" in told
+    for line in (
+        f"watch: {tmp_path}/e/f and {tmp_path}/e overlap",
+        f"watch: state_dir {tmp_path}/e/s and the watched folder {tmp_path}/e overlap",
+        "measurement: the pipeline 'mask' needs a model",
+        "logging.level is 'loud': choose one of",
+    ):
+        assert line in told
+
+
+def test_the_pipelines_are_those_that_ship() -> None:
+    assert PIPELINES == SHIPPED
+
+
+def test_the_installation_lies_beside_the_venv_if_it_was_put_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SPHEROIDD_HOME", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    assert installation_home() == tmp_path / "venv" / "share" / "spheroidd"
+    beside = tmp_path / "share" / "spheroidd"
+    beside.mkdir(parents=True)
+    assert installation_home() == beside
+    monkeypatch.setenv("SPHEROIDD_HOME", str(tmp_path / "other"))
+    assert installation_home() == tmp_path / "other"

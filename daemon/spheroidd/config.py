@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
@@ -22,12 +21,14 @@ from pydantic import (
     Field,
     ValidationError,
     ValidationInfo,
-    model_validator,
+    field_validator,
 )
 from pydantic_core import ErrorDetails
 
 from spheroidd.errors import ConfigError
 
+# The pipelines that ship; the first two need a model's mask.
+PIPELINES = ("mask", "white-background", "threshold")
 DEFAULT_PATTERN = r"(?P<plate>[^/]+)/(?:.+/)?(?P<well>[^/]+)/(?P<name>[^/]+)$"
 
 
@@ -53,6 +54,18 @@ def _checked_pattern(value: str, info: ValidationInfo) -> str:
     check: Callable[[str], None] | None = (info.context or {}).get("check_pattern")
     if check is not None:
         check(value)
+    return value
+
+
+def _existing_pipeline(value: str) -> str:
+    try:
+        exists = value in PIPELINES or (Path(value).is_absolute() and Path(value).is_file())
+    except OSError:
+        exists = False
+    if not exists:
+        raise ValueError(
+            f"no such pipeline; choose {', '.join(PIPELINES)}, or a .cppipe file that can be read"
+        )
     return value
 
 
@@ -122,7 +135,7 @@ class Batch(_Section):
 class Measurement(_Section):
     """How CellProfiler measures: a shipped pipeline's name, or a .cppipe file."""
 
-    pipeline: Annotated[str, _absolute_file(".cppipe")] = Field(default="mask", min_length=1)
+    pipeline: Annotated[str, _absolute_file(".cppipe"), AfterValidator(_existing_pipeline)] = "mask"
     batch: Batch = Batch()
     # One warm worker for now; a number above 1 would promise what is not there.
     workers: Literal["auto", 1] = "auto"
@@ -135,62 +148,63 @@ class Logging(_Section):
     format: Literal["auto", "console", "json"] = "auto"
 
 
-class Config(_Section):
-    """The whole configuration, validated, with every path absolute."""
+def _overlap(one: Path, other: Path) -> bool:
+    return one.is_relative_to(other) or other.is_relative_to(one)
 
-    watch: tuple[Watch, ...] = Field(min_length=1)
+
+class _OverlapError(ValueError):
+    """Several problems of one setting, each an argument."""
+
+
+class Config(_Section):
+    """The whole configuration, validated, with every path absolute.
+
+    A setting that depends on another one stands below it: each is checked by itself,
+    so that trouble in one section hides none in the others.
+    """
+
     state_dir: FilePath
+    watch: tuple[Watch, ...] = Field(min_length=1)
     segmentation: Segmentation = Segmentation()
-    measurement: Measurement = Measurement()
+    measurement: Measurement = Field(default=Measurement(), validate_default=True)
     logging: Logging = Logging()
 
-    @model_validator(mode="after")
-    def _folders_apart(self) -> "Config":
+    @field_validator("watch")
+    @classmethod
+    def _folders_apart(cls, value: tuple[Watch, ...], info: ValidationInfo) -> tuple[Watch, ...]:
         """No two watched folders overlap, and nothing is ever written inside one."""
-        paths = [watch.path.resolve() for watch in self.watch]
-        state = self.state_dir.resolve()
-        for index, path in enumerate(paths):
-            for other in paths[:index]:
-                if path.is_relative_to(other) or other.is_relative_to(path):
-                    raise ValueError(
-                        f"watch: {path} and {other} overlap, so images would count twice; "
-                        "name only the outer folder, or two separate ones"
-                    )
-            if state.is_relative_to(path) or path.is_relative_to(state):
-                raise ValueError(
-                    f"state_dir: {state} and the watched folder {path} overlap; "
-                    "spheroidd never writes where the instrument does, choose another state_dir"
-                )
-        return self
+        paths = [watch.path.resolve() for watch in value]
+        state = info.data["state_dir"].resolve() if "state_dir" in info.data else None
+        overlaps = [
+            f"{path} and {other} overlap, so images would count twice; "
+            "name only the outer folder, or two separate ones"
+            for index, path in enumerate(paths)
+            for other in paths[:index]
+            if _overlap(path, other)
+        ] + [
+            f"state_dir {state} and the watched folder {path} overlap; "
+            "spheroidd never writes where the instrument does, choose another state_dir"
+            for path in paths
+            if state is not None and _overlap(path, state)
+        ]
+        if overlaps:
+            raise _OverlapError(*overlaps)
+        return value
 
-    @model_validator(mode="after")
-    def _pipeline_has_its_images(self) -> "Config":
-        if not self.segmentation.enabled and self.measurement.pipeline in (
-            "mask",
-            "white-background",
-        ):
+    @field_validator("measurement")
+    @classmethod
+    def _pipeline_has_its_images(cls, value: Measurement, info: ValidationInfo) -> Measurement:
+        segmentation: Segmentation | None = info.data.get("segmentation")
+        if segmentation and not segmentation.enabled and value.pipeline in PIPELINES[:2]:
             raise ValueError(
-                f"measurement.pipeline: {self.measurement.pipeline!r} needs a model, but "
+                f"the pipeline {value.pipeline!r} needs a model, but "
                 "segmentation.model is none; take `pipeline: threshold`, or name a model"
             )
-        return self
+        return value
 
     def dump(self) -> str:
         """The effective configuration as YAML, defaults filled in."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing wrong in the file: where (dotted path), the value found, and what to do."""
-
-    where: str
-    value: str
-    advice: str
-
-    def __str__(self) -> str:
-        found = f" is {self.value}" if self.value else ""
-        return f"{self.where}{found}: {self.advice}" if self.where else self.advice
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -244,7 +258,8 @@ def load_config(path: Path, check_pattern: Callable[[str], None] | None = None) 
         raise ConfigError(f"{path}: {count}\n{listing}") from None
 
 
-def _problems(error: ValidationError) -> Iterator[Problem]:
+def _problems(error: ValidationError) -> Iterator[str]:
+    """One line each: where (dotted path), the value found, and what to do."""
     details = error.errors()
     for detail in details:
         inner = [
@@ -257,29 +272,33 @@ def _problems(error: ValidationError) -> Iterator[Problem]:
             continue  # a list "too short" only because its items were refused
         where = ".".join(str(part) for part in detail["loc"])
         where = re.sub(r"\.(\d+)", r"[\1]", where)
-        value = "" if detail["type"] in ("missing", "value_error") and not where else _shown(detail)
-        yield Problem(where, value, _advice(detail))
+        value = _shown(detail)
+        for advice in _advice(detail):
+            yield f"{where} is {value}: {advice}" if value else f"{where}: {advice}"
 
 
 def _shown(detail: ErrorDetails) -> str:
-    if detail["type"] == "missing":
+    """The value as found; a whole section is no help where a rule between settings is broken."""
+    of_section = isinstance(detail["input"], (dict, list, tuple, BaseModel))
+    if detail["type"] == "missing" or (detail["type"] == "value_error" and of_section):
         return ""
     text = repr(detail["input"])
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _advice(detail: ErrorDetails) -> str:
+def _advice(detail: ErrorDetails) -> list[str]:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"no such setting; known here are {', '.join(_siblings(detail['loc']))}"
+        return [f"no such setting; known here are {', '.join(_siblings(detail['loc']))}"]
     if kind == "missing":
-        return "this setting is needed; see config.example.yaml"
+        return ["this setting is needed; see config.example.yaml"]
     if kind == "literal_error":
-        return f"choose one of {context['expected']}"
+        return [f"choose one of {context['expected']}"]
     if kind == "value_error":
-        return str(context["error"])
+        error = context["error"]
+        return list(error.args) if isinstance(error, _OverlapError) else [str(error)]
     message = detail["msg"].replace("Input should", "must")
-    return message[0].lower() + message[1:]
+    return [message[0].lower() + message[1:]]
 
 
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
@@ -300,8 +319,12 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
 def installation_home() -> Path:
     """Where model weights and CellProfiler's environment lie.
 
-    They belong to the installation, not to a user: beside the Python that runs
-    spheroidd, unless the environment variable SPHEROIDD_HOME names another folder.
+    They belong to the installation, not to a user.  The environment variable
+    SPHEROIDD_HOME names the folder; else it is `share/spheroidd` beside the venv,
+    where `make install` puts it so that upgrades keep it; else the same inside the venv.
     """
     configured = os.environ.get("SPHEROIDD_HOME")
-    return Path(configured).expanduser() if configured else Path(sys.prefix, "share", "spheroidd")
+    if configured:
+        return Path(configured).expanduser()
+    beside = Path(sys.prefix).parent / "share" / "spheroidd"
+    return beside if beside.is_dir() else Path(sys.prefix, "share", "spheroidd")

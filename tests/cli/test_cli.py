@@ -1,14 +1,19 @@
 """The commands as people type them: output, exit codes, what they say when something is missing."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image as Pillow
+
+from spheroidd.store.database import Database
 
 WriteConfig = Callable[..., Path]
 
@@ -18,6 +23,18 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-m", "spheroidd", *words],
         capture_output=True, text=True, timeout=100, check=False,
     )  # fmt: skip
+
+
+def one_failed_image(state: Path, path: str = "/e/P/A1/1.png") -> None:
+    """A database at rest that knows one image."""
+    database = Database(state / "spheroidd.db")
+    with database.write() as sql:
+        sql.execute(
+            "INSERT INTO images (root, path, size, mtime_ns, seen_at, state, failed_from, reason)"
+            " VALUES ('/e', ?, 1, 1, '2026-01-01T00:00:00.000+00:00', 'failed', 'waiting', 'torn')",
+            [path],
+        )
+    database.close()
 
 
 def test_help_teaches_and_wrong_usage_is_2() -> None:
@@ -46,10 +63,16 @@ def test_help_and_status_import_nothing_heavy(write_config: WriteConfig) -> None
         "heavy = {'numpy', 'rembg', 'matplotlib', 'scipy', 'onnxruntime'} & set(sys.modules);"
         "assert not heavy, heavy"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    config = write_config()
+    state = config.parent / "state"
+    state.mkdir()
+    one_failed_image(state)
+    for words in (["--help"], ["status", "-c", str(config)]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert "not taken in yet" in done.stdout
 
 
 def test_check_prints_the_effective_configuration(write_config: WriteConfig) -> None:
@@ -143,3 +166,101 @@ def test_a_missing_configuration_says_where_to_begin(command: str, tmp_path: Pat
     done = run(command, "-c", str(tmp_path / "none.yaml"))
     assert done.returncode == 78
     assert "config.example.yaml" in done.stderr
+
+
+def test_retry_finds_an_image_below_a_linked_folder(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    config = write_config()
+    (tmp_path / "state").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "export")
+    one_failed_image(tmp_path / "state", f"{tmp_path}/link/P/A1/1.png")
+    wanted = f"{tmp_path}/link/P/../P/A1/1.png"
+    assert "no failed images" in run("retry", "-c", str(config), "--path", "/e/1.png").stdout
+    assert "1 failed images" in run("retry", "-c", str(config), "--path", wanted).stdout
+
+
+def test_export_where_nothing_can_be_written_or_read_on(write_config: WriteConfig) -> None:
+    config = write_config()
+    (config.parent / "state").mkdir()
+    one_failed_image(config.parent / "state")
+    done = run("export", "-c", str(config), "-o", "/nonexistent/x.csv")
+    assert done.returncode == 1
+    assert "/nonexistent/x.csv can't be written: No such file" in done.stderr
+    assert "Traceback" not in done.stderr
+    left, end = os.pipe()
+    os.close(left)  # as `| head` does once it has its lines
+    done = subprocess.run(
+        [sys.executable, "-m", "spheroidd", "export", "-c", str(config)],
+        stdout=end, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    os.close(end)
+    assert done.stderr == ""
+
+
+AsNobody = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def as_nobody() -> AsNobody:
+    """Runs Python as a user who owns nothing."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can be somebody else")
+
+    def go(*words: str) -> subprocess.CompletedProcess[str]:
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        return subprocess.run(
+            [*nobody, sys.executable, *words],
+            capture_output=True, text=True, timeout=60, check=False, cwd="/",
+        )  # fmt: skip
+
+    if go("-c", "import spheroidd.cli").returncode != 0:
+        pytest.skip("other users can't run this Python")
+    return go
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that others can look into; pytest's own are closed."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def test_who_may_only_read_sees_the_status_of_a_stopped_daemon(
+    as_nobody: AsNobody, open_folder: Path
+) -> None:
+    config, state = open_folder / "c.yaml", open_folder / "state"
+    config.write_text(f"watch: [{{path: {open_folder}/export}}]\nstate_dir: {state}\n")
+    state.mkdir()
+    one_failed_image(state)
+    for command in ("status", "export"):
+        done = as_nobody("-m", "spheroidd", command, "-c", str(config))
+        assert done.returncode == 0, done.stderr
+        assert "P/A1/1.png" in done.stdout or command == "export"
+    assert [path.name for path in state.iterdir()] == ["spheroidd.db"]
+
+    # A log without its shared memory: a copy, or what a crash of the machine left.
+    (state / "spheroidd.db-wal").write_bytes(b"x" * 64)
+    done = as_nobody("-m", "spheroidd", "status", "-c", str(config))
+    assert done.returncode == 1
+    assert "sudo -u spheroidd" in done.stderr
+    state.chmod(0o700)
+    done = as_nobody("-m", "spheroidd", "status", "-c", str(config))
+    assert done.returncode == 1
+    assert "sudo -u spheroidd" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_lock_of_another_user_is_told_in_words(as_nobody: AsNobody, open_folder: Path) -> None:
+    config, state = open_folder / "c.yaml", open_folder / "state"
+    config.write_text(f"watch: [{{path: {open_folder}/export}}]\nstate_dir: {state}\n")
+    state.mkdir()
+    (state / "spheroidd.lock").touch(0o644)
+    state.chmod(0o777)
+    done = as_nobody("-m", "spheroidd", "run", "--until-idle", "-c", str(config))
+    assert done.returncode == 1
+    assert "spheroidd.lock can't be opened: Permission denied" in done.stderr
+    assert "Run spheroidd as the user" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
+from spheroidd.errors import SpheroiddError
 from spheroidd.intake.naming import natural_key
-from spheroidd.report.export import export_csv
+from spheroidd.report.export import export_csv, export_file
 from spheroidd.report.plots import growth_curves
 from spheroidd.report.status import snapshot
 from spheroidd.store.database import Database, timestamp
@@ -143,6 +144,26 @@ def test_the_export_is_the_view(database: Database) -> None:
     assert list(rows[0]) == CONTRACT
     assert rows[5]["relative_area_pct"] == ""
     assert float(rows[2]["area_px"]) == 300
+
+
+def test_an_exported_file_is_whole_or_not_there(database: Database, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    real, link = folder / "real.csv", folder / "link.csv"
+    real.write_text("old")
+    link.symlink_to(real)
+    with Reader(database.path) as reader:
+        assert export_file(reader, link) == 6
+        assert real.read_text().count("\n") == 7
+        assert link.is_symlink()
+        assert export_file(reader, Path("/dev/null")) == 6
+        for wrong in (tmp_path / "nowhere" / "x.csv", folder, folder / "real.csv" / "x.csv"):
+            with pytest.raises(SpheroiddError, match="can't be written") as caught:
+                export_file(reader, wrong)
+            assert str(wrong) in caught.value.message
+            assert caught.value.hint
+    assert Path("/dev/null").is_char_device()
+    assert sorted(folder.iterdir()) == [link, real]
 
 
 def test_every_object_keeps_all_its_numbers(database: Database) -> None:

@@ -145,7 +145,7 @@ WRONG: dict[str, tuple[dict[str, Any], int, str]] = {
     "an accelerator that is not there": (
         {"segmentation": {"model": "u2netp", "device": "cuda", "require": True}}, 1, "CUDA",
     ),
-    "a pipeline that is missing": ({"measurement": {"pipeline": "my.cppipe"}}, 1, "my.cppipe"),
+    "a pipeline that is missing": ({"measurement": {"pipeline": "my.cppipe"}}, 78, "my.cppipe"),
     "a setting that does not exist": ({"segmentation": {"modle": "x"}}, 78, "segmentation.modle"),
 }  # fmt: skip
 

@@ -1,7 +1,7 @@
 """`status`, `export`, `retry`: look at the results, and bring failures back."""
 
-import contextlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -86,13 +86,14 @@ def export(
     ] = None,
 ) -> None:
     """Write the growth table as CSV: one line per measured image, by plate, well and time."""
-    from spheroidd.report.export import export_csv
+    from spheroidd.report.export import export_csv, export_file
 
-    with Reader(database_of(config)) as reader, contextlib.ExitStack() as stack:
-        stream = sys.stdout
-        if output is not None:
-            stream = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
-        count = export_csv(reader, stream, plate)
+    with Reader(database_of(config)) as reader:
+        if output is None:
+            count = export_csv(reader, sys.stdout, plate)
+            sys.stdout.flush()  # here, where a reader that has left (`| head`) is foreseen
+        else:
+            count = export_file(reader, output, plate)
     tell(f"{count} images" + (f" → {output}" if output else ""))
 
 
@@ -112,7 +113,8 @@ def retry(
     Reader(database_file).close()  # says what to do where there is none; a writer would make one
     database = Database(database_file)
     try:
-        wanted = to_stored(str(path.resolve())) if path else None
+        # Not resolved: the ledger knows images below the watched folder as it is named.
+        wanted = to_stored(os.path.normpath(path.absolute())) if path else None
         count = Ledger(database).retry(time.time(), plate=plate, well=well, path=wanted)
     finally:
         database.close()

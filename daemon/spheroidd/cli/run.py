@@ -65,7 +65,6 @@ def _missing(settings: Config) -> list[str]:
     """What `run` would stumble over."""
     from spheroidd.errors import SpheroiddError
     from spheroidd.measure.environment import check as check_engine
-    from spheroidd.measure.pipelines import pipeline_path
     from spheroidd.segment.models import resolve
 
     home = installation_home()
@@ -74,10 +73,7 @@ def _missing(settings: Config) -> list[str]:
         for watch in settings.watch
         if not watch.path.is_dir()
     ]
-    checks: list[Callable[[], object]] = [
-        lambda: check_engine(home),
-        lambda: pipeline_path(settings.measurement.pipeline),
-    ]
+    checks: list[Callable[[], object]] = [lambda: check_engine(home)]
     if settings.segmentation.enabled:
         checks.append(lambda: resolve(settings.segmentation.model, home))
     for look in checks:

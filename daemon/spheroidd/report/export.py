@@ -1,8 +1,11 @@
 """The view `growth` as CSV, with exactly its columns."""
 
 import csv
+import os
+from pathlib import Path
 from typing import TextIO
 
+from spheroidd.errors import SpheroiddError
 from spheroidd.store.reader import Reader
 from spheroidd.store.reading import GROWTH_COLUMNS, growth
 
@@ -17,3 +20,30 @@ def export_csv(reader: Reader, stream: TextIO, plate: str | None = None) -> int:
     writer.writeheader()
     writer.writerows(rows)
     return len(rows)
+
+
+def export_file(reader: Reader, path: Path, plate: str | None = None) -> int:
+    """The same into a file, which appears whole or not at all; returns how many images.
+
+    Raises:
+        SpheroiddError: the file can't be written; one that was there is as before.
+    """
+    target = path.resolve()  # a link stays a link
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    if target.exists() and not target.is_file():
+        part = target  # a pipe or a device can't be replaced
+    try:
+        try:
+            with part.open("w", encoding="utf-8", newline="") as stream:
+                count = export_csv(reader, stream, plate)
+            if part != target:
+                part.replace(target)
+        finally:
+            if part != target:
+                part.unlink(missing_ok=True)
+    except OSError as error:
+        raise SpheroiddError(
+            f"{path} can't be written: {error.strerror}.",
+            "Name a file in a folder that exists and that you may write to.",
+        ) from error
+    return count

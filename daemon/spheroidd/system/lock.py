@@ -14,9 +14,16 @@ def only_one(path: Path) -> Iterator[None]:
     """Hold an exclusive lock on a file; the kernel lets go of it when the process ends.
 
     Raises:
-        StoreError: another process holds it.
+        StoreError: another process holds it, or it can't be opened.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StoreError(
+            f"The lock file {path} can't be opened: {error.strerror}.",
+            "Run spheroidd as the user that it ran as before (as a service: `spheroidd`), "
+            "or use another `state_dir`.",
+        ) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
