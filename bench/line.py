@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.table import Table
 
 from spheroidd import __version__
-from spheroidd.config import installation_home
 from spheroidd.errors import ModelError
+from spheroidd.home import installation_home
 from spheroidd.intake.imagefile import read_image
 from spheroidd.measure.engine import Engine, ImageInput, worker_command
 from spheroidd.measure.environment import engine_python

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from spheroidd.config import installation_home
+from spheroidd.home import installation_home
 
 # Tests that import rembg themselves need not wait for numba either; see segment/rembg_home.py.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")

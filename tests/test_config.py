@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spheroidd.config import PIPELINES, Config, installation_home, load_config
+from spheroidd.config import PIPELINES, Config, load_config
 from spheroidd.errors import ConfigError
+from spheroidd.home import installation_home
 from spheroidd.intake.naming import check_pattern
 from spheroidd.measure.pipelines import SHIPPED
 

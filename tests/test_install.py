@@ -168,7 +168,7 @@ def test_make_install_puts_everything_in_place(tmp_path: Path) -> None:
     assert not (root / "venv/share/spheroidd").exists()
     assert model.read_text() == "old"
     assert not stale.exists()
-    code = "from spheroidd.config import installation_home; print(installation_home())"
+    code = "from spheroidd.home import installation_home; print(installation_home())"
     found = subprocess.run(
         [root / "venv/bin/python", "-c", code],
         capture_output=True, text=True, check=True,

@@ -15,6 +15,7 @@ PACKAGE = REPOSITORY / "daemon" / "spheroidd"
 MAY_IMPORT = {
     "errors": set(),
     "config": set(),
+    "home": set(),
     "store": set(),
     "intake": {"store"},
     "segment": {"store"},
@@ -26,6 +27,7 @@ MAY_IMPORT = {
     "service": {"assembly", "config", "store", "system"},
     "cli": {
         "config",
+        "home",
         "store",
         "intake",
         "segment",

@@ -6,7 +6,6 @@ repeated keys are errors: a misspelt setting must not turn into a silent default
 
 import os
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,10 +33,15 @@ DEFAULT_PATTERN = r"(?P<plate>[^/]+)/(?:.+/)?(?P<well>[^/]+)/(?P<name>[^/]+)$"
 
 def _absolute(value: Any, info: ValidationInfo) -> Any:
     """Relative paths are relative to the configuration file, `~` is the user's home."""
-    if not isinstance(value, (str, Path)) or not str(value):
+    if not isinstance(value, (str, Path)):
         return value
+    if not str(value):
+        raise ValueError("name a folder")
     base: Path = (info.context or {}).get("base", Path.cwd())
-    return Path(os.path.normpath(base / Path(value).expanduser()))
+    try:
+        return Path(os.path.normpath(base / Path(value).expanduser()))
+    except RuntimeError as error:  # ~somebody
+        raise ValueError(str(error)) from error
 
 
 def _absolute_file(suffix: str) -> BeforeValidator:
@@ -242,7 +246,7 @@ def load_config(path: Path, check_pattern: Callable[[str], None] | None = None) 
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}.") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(
@@ -314,17 +318,3 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
     for part in location[:-1]:
         section = sections.get(str(part), section)
     return sorted(section.model_fields)
-
-
-def installation_home() -> Path:
-    """Where model weights and CellProfiler's environment lie.
-
-    They belong to the installation, not to a user.  The environment variable
-    SPHEROIDD_HOME names the folder; else it is `share/spheroidd` beside the venv,
-    where `make install` puts it so that upgrades keep it; else the same inside the venv.
-    """
-    configured = os.environ.get("SPHEROIDD_HOME")
-    if configured:
-        return Path(configured).expanduser()
-    beside = Path(sys.prefix).parent / "share" / "spheroidd"
-    return beside if beside.is_dir() else Path(sys.prefix, "share", "spheroidd")

@@ -148,6 +148,18 @@ def test_what_an_earlier_configuration_segmented_is_done_again(bench: Bench) -> 
     assert "images/P/A1/1.1.mask.png" in bench.files()
 
 
+def test_originals_of_superseded_images_do_not_pile_up(bench: Bench) -> None:
+    bench.ready()
+    bench.stage.start(NOW)
+    bench.stage.step(NOW)
+    with bench.database.write() as sql:
+        sql.execute("UPDATE images SET state = 'superseded'")
+    bench.stage.step(NOW + 60)
+    assert "handover/1.npy" in bench.files()
+    bench.stage.step(NOW + 4000)
+    assert "handover/1.npy" not in bench.files()
+
+
 def test_one_wells_broken_folder_does_not_stop_the_others(bench: Bench) -> None:
     (bench.folder.root / "images/P").mkdir(parents=True)
     (bench.folder.root / "images/P/A1").write_text("in the way")

@@ -19,8 +19,8 @@ from rich.text import Text
 
 from spheroidd.cli.look import progress_table
 from spheroidd.cli.terminal import err, load, out, say, tell
-from spheroidd.config import installation_home
 from spheroidd.errors import SpheroiddError, StoreError
+from spheroidd.home import installation_home
 from spheroidd.store.paths import to_real
 from spheroidd.store.reader import Reader, Row
 

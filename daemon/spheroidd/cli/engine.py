@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from spheroidd.cli.terminal import say, tell
-from spheroidd.config import installation_home
+from spheroidd.home import installation_home
 
 engine = typer.Typer(
     no_args_is_help=True,

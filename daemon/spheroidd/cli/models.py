@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spheroidd.cli.terminal import err, out, say, tell
-from spheroidd.config import installation_home
+from spheroidd.home import installation_home
 
 model = typer.Typer(
     no_args_is_help=True,

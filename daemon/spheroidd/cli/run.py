@@ -8,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spheroidd.cli.terminal import ConfigFile, err, load, out, say, tell
-from spheroidd.config import Config, installation_home
+from spheroidd.config import Config
+from spheroidd.home import installation_home
 
 
 def add_to(app: typer.Typer) -> None:

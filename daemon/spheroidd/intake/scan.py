@@ -151,7 +151,7 @@ def _no_image(name: str, mode: int, extensions: Collection[str]) -> str | None:
         return "a symbolic link; watch the folder that holds the file itself"
     if not stat.S_ISREG(mode):
         return "not a regular file"
-    extension = name.rpartition(".")[2].lower()
-    if extension not in extensions:
+    _, dot, extension = name.rpartition(".")
+    if not dot or extension.lower() not in extensions:
         return f"its name does not end in one of {', '.join(sorted(extensions))}"
     return None

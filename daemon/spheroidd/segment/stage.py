@@ -26,6 +26,7 @@ from spheroidd.store.paths import printable
 from spheroidd.store.results import Results, SegmentationRecord
 
 _DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+_CLEAR_SECONDS = 3600.0
 
 Pixels = NDArray[np.uint8]
 
@@ -61,20 +62,25 @@ class SegmentStage:
         self._read = read
         self._recipe = recipe
         self._log = log
+        self._cleared_at = 0.0
 
     def start(self, now: float) -> None:
         """Clear away what a killed daemon left half done, and do again what is not all there."""
-        handed = self._ledger.in_state("segmented")
-        wanted = {self._folder.original(image.id) for image in handed}
-        wanted |= {self._folder.original(image_id) for image_id in self._ledger.handed_over()}
-        for path in self._folder.handover.iterdir():
-            if path not in wanted:
-                path.unlink()
+        self._clear_handover(now)
         for well in {(image.plate, image.well) for image in self._ledger.in_state("ready")}:
             for path in (self._folder.root / self._folder.well(*well)).glob(".*.part"):
                 path.unlink()
+        handed = self._ledger.in_state("segmented")
         missing = [image.id for image in handed if not self._is_complete(image)]
         self._ledger.segment_again(missing, now)
+
+    def _clear_handover(self, now: float) -> None:
+        """Originals of images that were superseded on their way; only this stage writes here."""
+        self._cleared_at = now
+        wanted = {self._folder.original(image_id) for image_id in self._ledger.handed_over()}
+        for path in self._folder.handover.iterdir():
+            if path not in wanted:
+                path.unlink()
 
     def _is_complete(self, image: Image) -> bool:
         """Whether CellProfiler can have what this recipe promises: another model, or none,
@@ -90,6 +96,8 @@ class SegmentStage:
         claimed = self._ledger.claim("ready", now)
         for image in claimed:
             self._work(image, now)
+        if not claimed and abs(now - self._cleared_at) > _CLEAR_SECONDS:
+            self._clear_handover(now)
         return bool(claimed)
 
     def hand_back(self) -> None:
