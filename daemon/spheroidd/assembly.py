@@ -86,16 +86,25 @@ def build(
     segment = SegmentStage(
         ledger, results, folder, lambda image: read_original(ledger, image), recipe, log
     )
+    if again := segment.redo_incomplete(time.time()):
+        log.warning("segmented under another configuration; done again", images=again)
     measure = MeasureStage(ledger, results, folder, engine, protocol, log, more_coming)
     loops = [Loop("segment", segment, log), Loop("measure", measure, log)]
     intakes = []
     for watch in config.watch:
-        # The loop wakes on the watcher's hints, and needs the intake to exist first.
-        wake = threading.Event()
-        intake = Intake(folder_of(watch), ledger, health, log, wake.set)
+        intake, loop = _intake(watch, ledger, health, log)
         intakes.append(intake)
-        loops.insert(0, Loop(f"intake {watch.path}", intake, log, wake=wake))
+        loops.insert(0, loop)
     return Parts(ledger, health, intakes, segment, measure, loops)
+
+
+def _intake(
+    watch: Watch, ledger: Ledger, health: Health, log: FilteringBoundLogger
+) -> tuple[Intake, Loop]:
+    """A folder's intake, and the loop that its watcher's hints wake."""
+    wake = threading.Event()
+    intake = Intake(folder_of(watch), ledger, health, log, wake.set)
+    return intake, Loop(f"intake {watch.path}", intake, log, wake=wake)
 
 
 def _session(config: Config, home: Path, log: FilteringBoundLogger) -> Session | None:

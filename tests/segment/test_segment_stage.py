@@ -141,8 +141,9 @@ def test_the_start_clears_what_a_killed_daemon_left(bench: Bench) -> None:
 def test_what_an_earlier_configuration_segmented_is_done_again(bench: Bench) -> None:
     bench.ready()
     bench.stage.step(NOW)
+    assert bench.stage.redo_incomplete(NOW) == 0
     (bench.folder.root / "images/P/A1/1.1.mask.png").unlink()
-    bench.stage.start(NOW)
+    assert bench.stage.redo_incomplete(NOW) == 1
     assert bench.ledger.counts()["ready"] == 1
     bench.stage.step(NOW)
     assert "images/P/A1/1.1.mask.png" in bench.files()

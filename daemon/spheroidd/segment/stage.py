@@ -65,14 +65,21 @@ class SegmentStage:
         self._cleared_at = 0.0
 
     def start(self, now: float) -> None:
-        """Clear away what a killed daemon left half done, and do again what is not all there."""
+        """Clear away what a killed daemon left half done."""
         self._clear_handover(now)
         for well in {(image.plate, image.well) for image in self._ledger.in_state("ready")}:
             for path in (self._folder.root / self._folder.well(*well)).glob(".*.part"):
                 path.unlink()
+
+    def redo_incomplete(self, now: float) -> int:
+        """Take images back to `ready` where what CellProfiler needs of them is not all there.
+
+        Before the loops start: CellProfiler's stage must not claim them first.
+        """
         handed = self._ledger.in_state("segmented")
         missing = [image.id for image in handed if not self._is_complete(image)]
         self._ledger.segment_again(missing, now)
+        return len(missing)
 
     def _clear_handover(self, now: float) -> None:
         """Originals of images that were superseded on their way; only this stage writes here."""
