@@ -107,9 +107,10 @@ def test_check_names_shows_what_each_file_becomes(
     done = run("check", "-c", str(config), "--names")
     assert done.returncode == 0
     lines = [line for line in done.stdout.splitlines() if "P, (1)/A1" in line]
-    names = ("d2", "d3", "d10", "notes")
+    names = ("d2", "d10", "d3", "notes")  # what is used, in its order, then what is not
     assert [name for line in lines for name in names if f"/{name}." in line] == list(names)
     assert "interval" in lines[0]
+    assert [line.startswith("not used: ") for line in lines] == [False, False, True, True]
     assert "3 not used" in done.stdout
     assert sorted(tmp_path.rglob("*")) == before  # a dry run leaves nothing
 

@@ -1,7 +1,7 @@
 """`run` and `check`: the daemon itself, and a look at what it would do."""
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -10,6 +10,9 @@ from rich.text import Text
 from spheroidd.cli.terminal import ConfigFile, err, load, out, say, tell
 from spheroidd.config import Config
 from spheroidd.home import installation_home
+
+if TYPE_CHECKING:
+    from spheroidd.intake.dryrun import Outcome
 
 
 def add_to(app: typer.Typer) -> None:
@@ -90,11 +93,8 @@ def _print_names(settings: Config) -> None:
     from spheroidd.intake.dryrun import Outcome, preview
 
     for watch in settings.watch:
-        table = Table("file", "plate", "well", "time", "from", title=str(watch.path))
-        counts = {"images": 0, "ignored": 0}
-        weak = 0
+        outcomes: list[Outcome] = []
         try:
-            outcomes: list[Outcome] = []
             with err.status(f"reading {watch.path}") as status:
                 for outcome in preview(folder_of(watch)):
                     outcomes.append(outcome)
@@ -102,20 +102,23 @@ def _print_names(settings: Config) -> None:
         except OSError as error:
             tell(f"{watch.path} can't be read: {error.strerror}", "error: ", "bold red")
             continue
-        for outcome in outcomes:
-            if outcome.reason:
-                counts["ignored"] += 1
-                table.add_row(Text(outcome.path), Text(outcome.reason, style="yellow"), "", "", "")
-            else:
-                counts["images"] += 1
-                weak += outcome.source == "mtime"
-                cells = (outcome.path, outcome.plate, outcome.well, outcome.time, outcome.source)
-                table.add_row(*(Text(cell) for cell in cells))
-        out.print(table)
-        say(f"{counts['images']} images, {counts['ignored']} not used")
-        if weak:
+        images = [outcome for outcome in outcomes if not outcome.reason]
+        _print_images(str(watch.path), images)
+        left_out = [outcome for outcome in outcomes if outcome.reason]
+        for outcome in left_out:
+            say(f"not used: {outcome.path}: {outcome.reason}", "yellow")
+        say(f"{len(images)} images, {len(left_out)} not used")
+        if weak := sum(outcome.source == "mtime" for outcome in images):
             tell(
                 f"{weak} times come from the files' own dates, which copying changes; set "
                 "`interval_minutes`, or a `pattern` that finds the time in the name",
                 "note: ",
             )
+
+
+def _print_images(title: str, images: "list[Outcome]") -> None:
+    table = Table("file", "plate", "well", "time", "from", title=title)
+    for image in images:
+        cells = (image.path, image.plate, image.well, image.time, image.source)
+        table.add_row(*(Text(cell) for cell in cells))
+    out.print(table)
