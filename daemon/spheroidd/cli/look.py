@@ -44,6 +44,8 @@ def status(
         say(line, "" if well else "red")
     out.print(progress_table(found["plates"]))
     _print_failures(found["failures"])
+    if found["gone"]:
+        say(f"{found['gone']} images were gone before they could be read; see the log", "yellow")
 
 
 def progress_table(plates: list[dict[str, Any]]) -> Table:

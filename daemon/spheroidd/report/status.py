@@ -14,7 +14,8 @@ def snapshot(reader: Reader, now: float) -> dict[str, Any]:
 
     Returns:
         `daemon` (with `running`), `folders`, `plates` (images seen, waiting, segmented,
-        measured, failed), `totals` of the same, and the newest `failures`.
+        measured, failed), `totals` of the same, the newest `failures`, and how many images were
+        `gone` before they could be read.
     """
     plates = [_progress(row) for row in reading.plate_counts(reader)]
     keys = ("seen", "waiting", "segmented", "measured", "failed")
@@ -24,6 +25,7 @@ def snapshot(reader: Reader, now: float) -> dict[str, Any]:
         "plates": plates,
         "totals": {key: sum(plate[key] for plate in plates) for key in keys},
         "failures": reading.failures(reader),
+        "gone": reading.gone(reader),
     }
 
 

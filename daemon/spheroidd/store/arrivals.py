@@ -8,6 +8,7 @@ from sqlite_utils import Database as SqliteUtils
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import COLUMNS, Admission, Admitted, Image, Known, move, note
 from spheroidd.store.reader import Row
+from spheroidd.store.reading import GONE
 
 # Everything below a folder, whatever folder was watched when it came: '0' follows '/'.
 _UNDER = "path > :root || '/' AND path < :root || '0'"
@@ -103,7 +104,7 @@ class Arrivals:
             {"root": root},
         )
         lost = [row for row in rows if row["path"] not in there]
-        self._close(lost, "gone before it was read", now)
+        self._close(lost, GONE, now)
         return [row["path"] for row in lost]
 
     def leave(self, roots: Collection[str], now: float) -> int:

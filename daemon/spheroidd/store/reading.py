@@ -2,6 +2,8 @@
 
 from spheroidd.store.reader import Reader, Row
 
+GONE = "gone before it was read"  # the reason that `Arrivals.gone` writes
+
 GROWTH_COLUMNS = (
     "plate",
     "well",
@@ -59,6 +61,15 @@ def failures(reader: Reader, limit: int = 20) -> list[Row]:
         " WHERE state = 'failed' ORDER BY id DESC LIMIT :limit",
         {"limit": limit},
     )
+
+
+def gone(reader: Reader) -> int:
+    """Images that vanished from their folder before they could be read."""
+    rows = reader.rows(
+        "SELECT count(*) AS n FROM images WHERE state = 'superseded' AND reason = :why",
+        {"why": GONE},
+    )
+    return int(rows[0]["n"])
 
 
 def service(reader: Reader) -> Row | None:
