@@ -111,9 +111,12 @@ def test_a_vanished_image_fails_with_its_reason(bench: Bench) -> None:
     assert rows == [{"state": "failed", "reason": "It is gone.", "next_try_at": None}]
 
 
-def test_a_full_disk_is_not_the_images_fault(bench: Bench) -> None:
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), OSError("1036800 requested and 0 written")]
+)
+def test_a_full_disk_is_not_the_images_fault(bench: Bench, error: OSError) -> None:
     bench.ready()
-    bench.unreadable = OSError(28, "No space left on device")
+    bench.unreadable = error
     with pytest.raises(OSError):
         bench.stage.step(NOW)
     bench.stage.hand_back()

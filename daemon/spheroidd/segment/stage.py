@@ -25,7 +25,16 @@ from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import printable
 from spheroidd.store.results import Results, SegmentationRecord
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE)
+# None: numpy and Pillow say "could not write" without a number.
+_DISK_TROUBLE = (
+    None,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+)
 _CLEAR_SECONDS = 3600.0
 
 Pixels = NDArray[np.uint8]
@@ -128,7 +137,7 @@ class SegmentStage:
             log.info("superseded while it was segmented")
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
-                raise
+                raise  # as above
             # A model may choke on one image in ways of its own; the others go on.
             known = isinstance(error, SpheroiddError)
             reason = str(error) if known else f"segmentation failed: {error!r}"
