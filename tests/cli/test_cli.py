@@ -52,6 +52,7 @@ def test_help_teaches_and_wrong_usage_is_2() -> None:
         "simulate",
     ):
         assert word in done.stdout
+    assert run("--version").stdout.startswith("spheroidd 0.")
     assert run("run").returncode == 2
     assert run("frobnicate").returncode == 2
     assert run("status", "--nonsense").returncode == 2

@@ -7,11 +7,12 @@ that `--help` and `status` answer at once.
 import os
 import sqlite3
 import sys
+from typing import Annotated
 
 import typer
 
 from spheroidd.cli import demo, engine, look, models, run
-from spheroidd.cli.terminal import complain
+from spheroidd.cli.terminal import complain, say
 from spheroidd.errors import SpheroiddError
 
 app = typer.Typer(
@@ -30,6 +31,26 @@ app = typer.Typer(
     epilog="Exit codes: 0 fine, 1 failed, 2 usage, 3 finished with failed images, "
     "78 bad configuration.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from spheroidd import __version__
+
+        say(f"spheroidd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print it and end."),
+    ] = False,
+) -> None:
+    pass
+
+
 run.add_to(app)
 look.add_to(app)
 models.add_to(app)
