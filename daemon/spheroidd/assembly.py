@@ -42,7 +42,6 @@ class Parts:
     ledger: Ledger
     health: Health
     intakes: list[Intake]
-    segment: SegmentStage
     measure: MeasureStage
     loops: list[Loop]
 
@@ -95,7 +94,7 @@ def build(
         intake, loop = _intake(watch, ledger, health, log)
         intakes.append(intake)
         loops.insert(0, loop)
-    return Parts(ledger, health, intakes, segment, measure, loops)
+    return Parts(ledger, health, intakes, measure, loops)
 
 
 def _intake(

@@ -1,6 +1,7 @@
 """`demo` and `simulate`: see the whole line at work without an instrument."""
 
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from spheroidd.store.reader import Reader, Row
 
 _HOURS_PER_FRAME = 24.0
 _PIXEL_SIZE_UM = 1.5
+_INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)  # Ctrl-C reaches the instrument too
 _CONFIG = """\
 # Written by `spheroidd demo`; a real one starts from config.example.yaml.
 watch:
@@ -97,7 +99,8 @@ def demo(
         log = open_log("info", "json", stream)
         with _instrument(to / "export") as finished, _progress(settings.state_dir):
             code = service.run(settings, installation_home(), log, finished)
-    if not finished():
+            complete = finished()  # asked here: leaving the block ends the instrument
+    if not complete:
         tell("interrupted; `make demo` starts afresh")
         raise typer.Exit(1)
     _report(to)
@@ -128,7 +131,7 @@ def _instrument(export: Path) -> Iterator[Callable[[], bool]]:
 
         def finished() -> bool:
             code = process.poll()
-            if code not in (None, 0):
+            if code not in (None, 0, *_INTERRUPTED):
                 told = process.stderr.read().decode() if process.stderr else ""
                 raise SpheroiddError(f"The simulated instrument failed ({code}): {told}")
             return code == 0

@@ -12,7 +12,7 @@ from spheroidd.intake.naming import ParsedName, natural_key
 from spheroidd.intake.scan import storable_ns
 from spheroidd.store.images import Admission, Image
 from spheroidd.store.ledger import Ledger
-from spheroidd.store.paths import to_real, to_stored
+from spheroidd.store.paths import to_real
 
 
 def learn(folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName) -> Admission:
@@ -31,9 +31,9 @@ def learn(folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName) -> A
         ledger.settle_plate(parsed.plate, scale_low=low, scale_high=high)
     height, width = file.pixels.shape[:2]
     return Admission(
-        plate=to_stored(parsed.plate),
-        well=to_stored(parsed.well),
-        name=to_stored(parsed.name),
+        plate=parsed.plate,
+        well=parsed.well,
+        name=parsed.name,
         timepoint=parsed.timepoint,
         field=parsed.field,
         channel=parsed.channel,

@@ -45,11 +45,9 @@ class Child:
         command: Sequence[str],
         log: Log,
         *,
-        environment: Mapping[str, str] | None = None,
         ladder: Sequence[float] = LADDER,
     ) -> None:
         self._command = list(command)
-        self._environment = environment
         self._log = log
         self._ladder = ladder
         self._lines: queue.Queue[bytes | None] = queue.Queue()
@@ -167,7 +165,6 @@ class Child:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env={**os.environ, **(self._environment or {})},
                 start_new_session=True,
             )
         except OSError as error:

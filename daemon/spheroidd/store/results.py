@@ -36,7 +36,6 @@ class StoredSegmentation:
     id: int
     mask_path: str | None
     white_path: str | None
-    peak_probability: float | None
 
 
 @dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Results:
     def segmentation(self, image_id: int) -> StoredSegmentation:
         """The newest segmentation of an image that has one."""
         rows = self._db.rows(
-            "SELECT id, mask_path, white_path, peak_probability FROM segmentations"
+            "SELECT id, mask_path, white_path FROM segmentations"
             " WHERE image_id = :id ORDER BY id DESC LIMIT 1",
             {"id": image_id},
         )
