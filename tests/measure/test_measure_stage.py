@@ -7,17 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from made_up import NOW, admission
 from spheroidd.errors import EngineError
 from spheroidd.measure.batches import Rule
 from spheroidd.measure.engine import ImageInput, ImageOutcome
 from spheroidd.measure.stage import MeasureStage, Protocol
-from spheroidd.store.database import Database, timestamp
+from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
-from spheroidd.store.images import Admission
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.results import Results, SegmentationRecord
-
-NOW = 1_700_000_000.0
 
 
 class Scripted:
@@ -70,12 +68,7 @@ class Bench:
         for well in wells:
             self.ledger.arrive("/e", [(f"/e/P/{well}/1.jpg", 1, 1)], NOW)
             [image] = self.ledger.waiting("/e")
-            facts = Admission(
-                plate="P", well=well, name="1.jpg", timepoint=1, field=None, channel=None,
-                captured_at=timestamp(NOW), captured_from="name", plate_key="P", well_key=well,
-                time_key="t", sha256=well, size=1, mtime_ns=1, width=9, height=9, bit_depth=8,
-                pixel_size_um=2.0,
-            )  # fmt: skip
+            facts = admission(well, timepoint=1, pixel_size_um=2.0)
             self.ledger.admit(image.id, facts, NOW)
             [image] = self.ledger.claim("ready", NOW)
             np.save(self.folder.original(image.id), np.zeros((9, 9), np.uint8))

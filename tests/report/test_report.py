@@ -8,14 +8,13 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
+from made_up import NOW, admission
 from spheroidd.errors import SpheroiddError
-from spheroidd.intake.naming import natural_key
 from spheroidd.report.export import export_csv, export_file
 from spheroidd.report.plots import growth_curves
 from spheroidd.report.status import snapshot
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.health import Health
-from spheroidd.store.images import Admission
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.reader import Reader
 from spheroidd.store.reading import growth
@@ -26,7 +25,6 @@ from spheroidd.store.results import (
     SegmentationRecord,
 )
 
-NOW = 1_700_000_000.0
 CONTRACT = [
     "plate", "well", "image_path", "captured_at", "hours", "area_px", "area_um2",
     "relative_area_pct", "n_objects", "peak_probability", "flags", "excluded", "model",
@@ -41,26 +39,7 @@ def measure(db: Database, well: str, hours: float, area: float, pixel: float | N
     ledger.arrive("/e", [(f"/e/P/{well}/{name}", 1, 1)], NOW)
     [image] = ledger.waiting("/e")
     at = timestamp(NOW + hours * 3600)
-    facts = Admission(
-        plate="P",
-        well=well,
-        name=name,
-        timepoint=None,
-        field=None,
-        channel=None,
-        captured_at=at,
-        captured_from="name",
-        plate_key="P",
-        well_key=natural_key(well),
-        time_key=at,
-        sha256=name,
-        size=1,
-        mtime_ns=1,
-        width=9,
-        height=9,
-        bit_depth=8,
-        pixel_size_um=pixel,
-    )
+    facts = admission(well, name, captured_at=at, time_key=at, pixel_size_um=pixel)
     ledger.admit(image.id, facts, NOW)
     [image] = ledger.claim("ready", NOW)
     results.segmented(

@@ -7,16 +7,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from made_up import NOW, admission
 from spheroidd.errors import ImageError, ModelError
 from spheroidd.segment.models import Model
 from spheroidd.segment.stage import Recipe, SegmentStage
-from spheroidd.store.database import Database, timestamp
+from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
-from spheroidd.store.images import Admission
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.results import Results
-
-NOW = 1_700_000_000.0
 
 
 class Scripted:
@@ -57,13 +55,7 @@ class Bench:
     def ready(self, name: str = "1.jpg") -> None:
         self.ledger.arrive("/e", [(f"/e/P/A1/{name}", 1, 1)], NOW)
         [image] = self.ledger.waiting("/e")
-        facts = Admission(
-            plate="P", well="A1", name=name, timepoint=None, field=None, channel=None,
-            captured_at=timestamp(NOW), captured_from="name", plate_key="P", well_key="A1",
-            time_key="t", sha256=name, size=1, mtime_ns=1, width=40, height=30, bit_depth=8,
-            pixel_size_um=None,
-        )  # fmt: skip
-        self.ledger.admit(image.id, facts, NOW)
+        self.ledger.admit(image.id, admission(name=name), NOW)
 
     def files(self) -> set[str]:
         return {

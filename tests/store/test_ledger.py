@@ -6,36 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from made_up import NOW, admission
 from spheroidd.errors import StoreError
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import BACK_OFF, Admission, ClaimLostError, Image
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.reader import Reader
 
-NOW = 1_700_000_000.0
 
-
-def facts(plate: str = "P", well: str = "A1", name: str = "1.jpg", sha: str = "x") -> Admission:
-    return Admission(
-        plate=plate,
-        well=well,
-        name=name,
-        timepoint=1,
-        field=None,
-        channel=None,
-        captured_at=timestamp(NOW),
-        captured_from="name",
-        plate_key=plate,
-        well_key=well,
-        time_key=timestamp(NOW),
-        sha256=sha,
-        size=5,
-        mtime_ns=7,
-        width=4,
-        height=3,
-        bit_depth=8,
-        pixel_size_um=None,
-    )
+def facts(sha: str = "x") -> Admission:
+    return admission(timepoint=1, sha256=sha)
 
 
 @pytest.fixture
