@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from spheroidd.config import PIPELINES, Config, load_config
+from spheroidd.config import PIPELINES, Config
+from spheroidd.config_file import load_config
 from spheroidd.errors import ConfigError
 from spheroidd.home import installation_home
 from spheroidd.intake.naming import check_pattern

@@ -15,6 +15,7 @@ PACKAGE = REPOSITORY / "daemon" / "spheroidd"
 MAY_IMPORT = {
     "errors": set(),
     "config": set(),
+    "config_file": {"config"},
     "home": set(),
     "store": set(),
     "intake": {"store"},
@@ -27,6 +28,7 @@ MAY_IMPORT = {
     "service": {"assembly", "config", "store", "system"},
     "cli": {
         "config",
+        "config_file",
         "home",
         "store",
         "intake",

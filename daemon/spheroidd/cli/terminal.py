@@ -8,7 +8,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from spheroidd.config import Config, load_config
+from spheroidd.config import Config
+from spheroidd.config_file import load_config
 from spheroidd.errors import SpheroiddError
 
 # Where nobody looks at a terminal (a pipe, a file) tables keep their lines whole.
