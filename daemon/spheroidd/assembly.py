@@ -30,6 +30,7 @@ from spheroidd.store.health import Health
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import to_stored
 from spheroidd.store.results import Results
+from spheroidd.store.runs import Runs
 from spheroidd.system.loop import Loop
 
 Finished = Callable[[], bool]
@@ -87,7 +88,7 @@ def build(
     )
     if again := segment.redo_incomplete(time.time()):
         log.warning("segmented under another configuration; done again", images=again)
-    measure = MeasureStage(ledger, results, folder, engine, protocol, log, more_coming)
+    measure = MeasureStage(ledger, results, Runs(database), folder, engine, protocol, log, more_coming)
     loops = [Loop("segment", segment, log), Loop("measure", measure, log)]
     intakes = []
     for watch in config.watch:

@@ -16,6 +16,7 @@ from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.results import Results, SegmentationRecord
+from spheroidd.store.runs import Runs
 
 
 class Scripted:
@@ -57,6 +58,7 @@ class Bench:
         self.stage = MeasureStage(
             self.ledger,
             self.results,
+            Runs(self.database),
             self.folder,
             self.engine,
             protocol,

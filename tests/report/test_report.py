@@ -8,22 +8,15 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 
-from made_up import NOW, admission
+from made_up import NOW, measured
 from spheroidd.errors import SpheroiddError
 from spheroidd.report.export import export_csv, export_file
 from spheroidd.report.plots import growth_curves
 from spheroidd.report.status import snapshot
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.health import Health
-from spheroidd.store.ledger import Ledger
 from spheroidd.store.reader import Reader
 from spheroidd.store.reading import growth
-from spheroidd.store.results import (
-    MeasurementRecord,
-    ObjectRecord,
-    Results,
-    SegmentationRecord,
-)
 
 CONTRACT = [
     "plate", "well", "image_path", "captured_at", "hours", "area_px", "area_um2",
@@ -32,60 +25,13 @@ CONTRACT = [
 ]  # fmt: skip
 
 
-def measure(db: Database, well: str, hours: float, area: float, pixel: float | None = 2.0) -> None:
-    """Take one image through its whole life."""
-    ledger, results = Ledger(db), Results(db)
-    name = f"{well}_{hours:g}.jpg"
-    ledger.arrive("/e", [(f"/e/P/{well}/{name}", 1, 1)], NOW)
-    [image] = ledger.waiting("/e")
-    at = timestamp(NOW + hours * 3600)
-    facts = admission(well, name, captured_at=at, time_key=at, pixel_size_um=pixel)
-    ledger.admit(image.id, facts, NOW)
-    [image] = ledger.claim("ready", NOW)
-    results.segmented(
-        image,
-        SegmentationRecord("u2netp", "md5", 0.5, "CPU", 0.97, 7, "m", "w", 0.1, "0"),
-        NOW,
-    )
-    [image] = ledger.claim("segmented", NOW)
-    batch = results.open_batch(
-        NOW,
-        plate="P",
-        pipeline="mask",
-        pipeline_sha256="x",
-        cellprofiler="4",
-        n_images=1,
-        folder="",
-    )
-    found = [ObjectRecord("Spheroids", 1, area, {"AreaShape_Area": area, "AreaShape_X": None})]
-    objects = found if area else []
-    results.measured(
-        image,
-        MeasurementRecord(
-            results.segmentation(image.id).id,
-            batch,
-            area,
-            area * 4 if pixel else None,
-            pixel,
-            len(objects),
-            [] if area else ["no_spheroid"],
-            None,
-            "0",
-            spheroid=0 if area else None,
-            objects=objects,
-        ),
-        NOW,
-    )
-    results.close_batch(batch, "complete", NOW)
-
-
 @pytest.fixture
 def database(tmp_path: Path) -> Any:
     db = Database(tmp_path / "spheroidd.db")
     for well, hours, area in (
         ("A10", 1, 50), ("A2", 6, 300), ("A2", 3, 200), ("A2", 0, 100), ("B1", 0, 0), ("B1", 3, 0),
     ):  # fmt: skip
-        measure(db, well, hours, area)
+        measured(db, well, hours, [{"AreaShape_Area": area, "AreaShape_X": None}] if area else [])
     yield db
     db.close()
 
@@ -104,10 +50,7 @@ def test_growth_has_the_contracts_columns_in_order(database: Database) -> None:
 
 def test_excluded_rows_do_not_set_the_hundred_per_cent(database: Database) -> None:
     with database.write() as sql:
-        sql.execute(
-            "UPDATE measurements SET excluded = 1 WHERE image_id ="
-            " (SELECT id FROM images WHERE path = '/e/P/A2/A2_0.jpg')"
-        )
+        sql.execute("UPDATE images SET excluded = 1 WHERE path = '/e/P/A2/A2_0.jpg'")
     with Reader(database.path) as reader:
         rows = [row for row in growth(reader, "P") if row["well"] == "A2"]
     assert [row["relative_area_pct"] for row in rows] == [50, 100, 150]

@@ -26,6 +26,7 @@ from spheroidd.store.results import (
     Results,
     StoredSegmentation,
 )
+from spheroidd.store.runs import Recipe, Runs
 
 _REFUSED_SECONDS = 60.0  # until a pipeline that is refused is tried again
 
@@ -58,6 +59,7 @@ class MeasureStage:
         self,
         ledger: Ledger,
         results: Results,
+        runs: Runs,
         folder: StateFolder,
         engine: Engine,
         protocol: Protocol,
@@ -66,6 +68,7 @@ class MeasureStage:
     ) -> None:
         self._ledger = ledger
         self._results = results
+        self._runs = runs
         self._folder = folder
         self._engine = engine
         self._protocol = protocol
@@ -206,7 +209,8 @@ class MeasureStage:
                     again = self._ledger.fail(item.image, f"CellProfiler: {error}", now)
                     log.error("measurement failed", reason=error, again=again)
                     continue
-                record = self._measurement(item, outcome, batch_id, folder)
+                run = self._runs.live(item.image.plate, self._made_with(item.segmentation), now)
+                record = self._measurement(item, outcome, run, batch_id, folder)
                 self._results.measured(item.image, record, now)
             except ClaimLostError:
                 log.info("superseded while it was measured")
@@ -215,6 +219,16 @@ class MeasureStage:
             self._folder.original(item.image.id).unlink(missing_ok=True)
             log.info("measured", area_px=record.area_px, flags=",".join(record.flags))
         return failed
+
+    def _made_with(self, segmentation: StoredSegmentation) -> Recipe:
+        return Recipe(
+            model=segmentation.model,
+            model_md5=segmentation.model_md5,
+            threshold=segmentation.threshold,
+            refinement=segmentation.refinement,
+            pipeline=self._protocol.pipeline_name,
+            pipeline_sha256=self._protocol.pipeline_sha256,
+        )
 
     def _no_area(self, outcome: ImageOutcome) -> str | None:
         """An object without an area is a failure, never an area of 0."""
@@ -226,7 +240,7 @@ class MeasureStage:
         return None
 
     def _measurement(
-        self, work: _Work, outcome: ImageOutcome, batch_id: int, folder: Path
+        self, work: _Work, outcome: ImageOutcome, run_id: int, batch_id: int, folder: Path
     ) -> MeasurementRecord:
         objects = [
             ObjectRecord(name, number, features.get("AreaShape_Area"), features)
@@ -241,6 +255,7 @@ class MeasureStage:
         area = 0.0 if spheroid is None else candidates[spheroid].area_px or 0.0
         size = work.image.pixel_size_um
         return MeasurementRecord(
+            run_id=run_id,
             segmentation_id=work.segmentation.id,
             batch_id=batch_id,
             area_px=area,

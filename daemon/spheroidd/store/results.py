@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sqlite_utils import Database as SqliteUtils
+
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import Image, move
 
@@ -27,6 +29,8 @@ class SegmentationRecord:
     white_path: str | None
     seconds: float
     version: str
+    refinement: str | None = None
+    evidence: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,10 @@ class StoredSegmentation:
     id: int
     mask_path: str | None
     white_path: str | None
+    model: str
+    model_md5: str | None
+    threshold: float | None
+    refinement: str | None
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class ObjectRecord:
 class MeasurementRecord:
     """One image's result; `spheroid` is the index in `objects` of the chosen object."""
 
+    run_id: int
     segmentation_id: int
     batch_id: int
     area_px: float
@@ -78,9 +87,7 @@ class Results:
             ClaimLostError: the image was moved on meanwhile; nothing is stored.
         """
         with self._db.write() as sql:
-            sql.table("segmentations").insert(
-                {"image_id": image.id, **vars(record), "created_at": timestamp(now)}
-            )
+            insert_segmentation(sql, image.id, record, now)
             move(
                 sql,
                 image.id,
@@ -95,8 +102,8 @@ class Results:
     def segmentation(self, image_id: int) -> StoredSegmentation:
         """The newest segmentation of an image that has one."""
         rows = self._db.rows(
-            "SELECT id, mask_path, white_path FROM segmentations"
-            " WHERE image_id = :id ORDER BY id DESC LIMIT 1",
+            "SELECT id, mask_path, white_path, model, model_md5, threshold, refinement"
+            " FROM segmentations WHERE image_id = :id ORDER BY id DESC LIMIT 1",
             {"id": image_id},
         )
         return StoredSegmentation(**rows[0])
@@ -135,36 +142,11 @@ class Results:
         Raises:
             ClaimLostError: the image was moved on meanwhile; nothing is stored.
         """
-        at = timestamp(now)
-        values = {
-            name: value
-            for name, value in vars(record).items()
-            if name not in ("objects", "spheroid", "flags")
-        }
-        chosen = None if record.spheroid is None else record.objects[record.spheroid].number
         with self._db.write() as sql:
+            insert_measurement(sql, image.id, record, now, current=True)
             sql.execute(
-                "UPDATE measurements SET current = 0 WHERE image_id = ? AND current", (image.id,)
-            )
-            table = sql.table("measurements").insert(
-                {
-                    "image_id": image.id,
-                    **values,
-                    "flags": ",".join(record.flags),
-                    "object_number": chosen,
-                    "measured_at": at,
-                }
-            )
-            sql.table("objects").insert_all(
-                {
-                    "measurement_id": table.last_pk,
-                    "name": found.name,
-                    "number": found.number,
-                    "is_spheroid": int(index == record.spheroid),
-                    "area_px": found.area_px,
-                    "features": json.dumps(found.features, allow_nan=False),
-                }
-                for index, found in enumerate(record.objects)
+                "INSERT OR IGNORE INTO unjudged (plate, well) VALUES (?, ?)",
+                (image.plate, image.well),
             )
             move(
                 sql,
@@ -172,7 +154,62 @@ class Results:
                 ("segmented", "measured"),
                 now,
                 f"area {record.area_px:g} px",
-                measured_at=at,
+                measured_at=timestamp(now),
                 attempts=0,
                 reason=None,
             )
+
+
+def insert_segmentation(
+    sql: SqliteUtils, image_id: int, record: SegmentationRecord, now: float
+) -> int:
+    """Store a segmentation inside the caller's transaction; returns its number."""
+    values = {**vars(record), "evidence": json.dumps(record.evidence, allow_nan=False)}
+    table = sql.table("segmentations").insert(
+        {"image_id": image_id, **values, "created_at": timestamp(now)}
+    )
+    assert isinstance(table.last_pk, int)
+    return table.last_pk
+
+
+def insert_measurement(
+    sql: SqliteUtils, image_id: int, record: MeasurementRecord, now: float, *, current: bool
+) -> int:
+    """Store an image's area and objects inside the caller's transaction; returns its number.
+
+    Args:
+        current: `growth` shows this one from now on.
+    """
+    values = {
+        name: value
+        for name, value in vars(record).items()
+        if name not in ("objects", "spheroid", "flags")
+    }
+    chosen = None if record.spheroid is None else record.objects[record.spheroid].number
+    if current:
+        sql.execute(
+            "UPDATE measurements SET current = 0 WHERE image_id = ? AND current", (image_id,)
+        )
+    table = sql.table("measurements").insert(
+        {
+            "image_id": image_id,
+            **values,
+            "current": int(current),
+            "flags": ",".join(record.flags),
+            "object_number": chosen,
+            "measured_at": timestamp(now),
+        }
+    )
+    sql.table("objects").insert_all(
+        {
+            "measurement_id": table.last_pk,
+            "name": found.name,
+            "number": found.number,
+            "is_spheroid": int(index == record.spheroid),
+            "area_px": found.area_px,
+            "features": json.dumps(found.features, allow_nan=False),
+        }
+        for index, found in enumerate(record.objects)
+    )
+    assert isinstance(table.last_pk, int)
+    return table.last_pk
