@@ -22,8 +22,9 @@ from spheroidd.measure.environment import check as check_environment
 from spheroidd.measure.pipelines import pipeline_path
 from spheroidd.measure.stage import MeasureStage, Protocol
 from spheroidd.segment.models import resolve
+from spheroidd.segment.recipe import Recipe
 from spheroidd.segment.session import Session, open_session
-from spheroidd.segment.stage import Recipe, SegmentStage
+from spheroidd.segment.stage import SegmentStage
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health

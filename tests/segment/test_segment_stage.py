@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from made_up import NOW, admission
 from spheroidd.errors import ImageError, ModelError
 from spheroidd.segment.models import Model
-from spheroidd.segment.stage import Recipe, SegmentStage
+from spheroidd.segment.recipe import Recipe
+from spheroidd.segment.stage import SegmentStage
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger

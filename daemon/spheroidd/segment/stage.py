@@ -8,7 +8,6 @@ import errno
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ from structlog.typing import FilteringBoundLogger
 
 from spheroidd.errors import SpheroiddError
 from spheroidd.segment.files import whole
-from spheroidd.segment.mask import segment, write_mask, write_white
-from spheroidd.segment.session import Session
+from spheroidd.segment.recipe import Recipe
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.images import ClaimLostError, Image
 from spheroidd.store.ledger import Ledger
@@ -38,15 +36,6 @@ _DISK_TROUBLE = (
 _CLEAR_SECONDS = 3600.0
 
 Pixels = NDArray[np.uint8]
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What every mask is made with; `session` is None with `model: none`."""
-
-    session: Session | None
-    threshold: float
-    version: str
 
 
 class SegmentStage:
@@ -159,47 +148,12 @@ class SegmentStage:
 
     def _segment(self, image: Image, started: float) -> SegmentationRecord:
         pixels = self._read(image)
-        handover = self._folder.original(image.id)
-        with whole(handover) as temporary, temporary.open("wb") as file:
+        with whole(self._folder.original(image.id)) as temporary, temporary.open("wb") as file:
             np.save(file, pixels, allow_pickle=False)
-        session = self._recipe.session
-        if session is None:
-            seconds = time.perf_counter() - started
-            return _without_model(seconds, self._recipe.version)
-        found = segment(pixels, session.probabilities(pixels), self._recipe.threshold)
-        mask = self._path(image, "mask")
-        white = self._path(image, "white")
-        write_mask(self._folder.root / mask, found.mask)
-        write_white(self._folder.root / white, found.white)
-        return SegmentationRecord(
-            model=session.model.name,
-            model_md5=session.model.md5,
-            threshold=self._recipe.threshold,
-            provider=session.provider,
-            peak_probability=round(found.peak_probability, 6),
-            foreground_px=found.foreground_px,
-            mask_path=str(mask),
-            white_path=str(white),
-            seconds=time.perf_counter() - started,
-            version=self._recipe.version,
-        )
+        mask, white = (self._path(image, kind) for kind in ("mask", "white"))
+        return self._recipe.apply(pixels, self._folder.root, mask, white, started)
 
     def _path(self, image: Image, kind: str) -> Path:
         path = self._folder.image(image.plate, image.well, image.name, image.id, kind)
         (self._folder.root / path).parent.mkdir(parents=True, exist_ok=True)
         return path
-
-
-def _without_model(seconds: float, version: str) -> SegmentationRecord:
-    return SegmentationRecord(
-        model="none",
-        model_md5=None,
-        threshold=None,
-        provider=None,
-        peak_probability=None,
-        foreground_px=None,
-        mask_path=None,
-        white_path=None,
-        seconds=seconds,
-        version=version,
-    )
