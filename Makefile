@@ -2,6 +2,7 @@
 # make test    set everything up and run the tests
 # make setup   the set-up alone: .venv, CellProfiler's environment, the small model
 # make check   lint, types, layout      make bench   benchmarks
+# make bench-accuracy   how right the areas are: real sets and 500 simulated wells (ARGS=--help)
 # make lock    write the lock files anew
 # make install [PREFIX=/opt/spheroidd] [DESTDIR=]   put the daemon and its systemd unit in place
 #
@@ -22,7 +23,7 @@ LOCKS := requirements/uv.txt requirements/dev.txt requirements/$(EXTRA).txt
 # Laboratories behind an inspecting proxy have its certificate in the system's store.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench lock install clean
+.PHONY: help setup demo test check bench bench-accuracy lock install clean
 .DELETE_ON_ERROR:
 
 help:
@@ -71,6 +72,9 @@ check: $(VENV)/.packages-$(EXTRA)
 
 bench: setup
 	$(BIN)/python bench/line.py
+
+bench-accuracy: setup
+	$(BIN)/python bench/accuracy.py $(ARGS)
 
 # uv.lock and indexes are left out on purpose: these files name no host.
 lock: $(VENV)/.uv

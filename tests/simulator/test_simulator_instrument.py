@@ -21,6 +21,7 @@ from spheroidd.simulator import (
     read_truth,
     render,
     shoot,
+    survey,
 )
 
 SMALL = (180, 320)
@@ -67,8 +68,17 @@ def test_a_shot_is_a_gray_jpeg_and_its_area_is_the_masks():
     exposure = shoot(shot)
     assert exposure == shoot(shot)
     _, truth = render(shot.scene, shot.size)
-    assert exposure.area_px == truth.sum()
+    assert exposure.area_px == exposure.area_all_px == truth.sum()
     assert exposure.jpeg.startswith(b"\xff\xd8") and exposure.jpeg.endswith(b"\xff\xd9")
+
+
+def test_truth_tells_the_main_spheroids_area_and_that_of_all(tmp_path):
+    (shot,) = plan([Plate("p", (("A1", Well("several", 5)),))], 1, size=SMALL)
+    _, labels = survey(shot.scene, shot.size)
+    quick(tmp_path, [shot]).run(threading.Event())
+    (row,) = read_truth(tmp_path / "truth.csv")
+    assert (row.area_px, row.area_all_px) == ((labels == 1).sum(), (labels > 0).sum())
+    assert row.area_all_px > 1.4 * row.area_px
 
 
 def test_truth_table_agrees_with_a_recount(tmp_path):

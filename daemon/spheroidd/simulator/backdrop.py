@@ -17,7 +17,11 @@ MARGIN = 12
 
 @dataclass(frozen=True)
 class Backdrop:
-    """What a well looks like before cells are in it; strengths run from 0 (none) to 1 (much)."""
+    """What a well looks like before cells are in it; strengths run from 0 (none) to 1 (much).
+
+    `uneven` light comes from a lamp out of line and from the shadow of the well's wall. A `blank`
+    field is one gray all over: a shutter left closed, an objective between two wells.
+    """
 
     seed: int
     glow: float = 0.5
@@ -25,6 +29,8 @@ class Backdrop:
     rings: float = 0.3
     smudges: float = 0.5
     debris: float = 0.3
+    uneven: float = 0.0
+    blank: bool = False
 
 
 @lru_cache(maxsize=48)
@@ -42,6 +48,8 @@ def draw(backdrop: Backdrop, size: tuple[int, int]) -> Field:
     unit = size[0] / 540
     edge = margin(size)
     shape = (size[0] + 2 * edge, size[1] + 2 * edge)
+    if backdrop.blank:
+        return _blank(backdrop, shape)
     y, x = np.mgrid[0 : shape[0], 0 : shape[1]].astype(np.float32)
     y, x = (y - shape[0] / 2) / np.float32(unit), (x - shape[1] / 2) / np.float32(unit)
 
@@ -52,6 +60,8 @@ def draw(backdrop: Backdrop, size: tuple[int, int]) -> Field:
     light += _bubbles(backdrop, y, x)
     light += _streaks(backdrop, y, x)
     light = _debris(backdrop, light, unit)
+    if backdrop.uneven > 0:
+        light *= _unevenness(backdrop, y, x)
     light.setflags(write=False)
     return light
 
@@ -76,6 +86,32 @@ def _illumination(backdrop: Backdrop, y: Field, x: Field) -> Field:
     level += rng.normal(0, 1.4) * (x > rng.uniform(-350, 350))
     level += rng.normal(0, 1.4) * (y > rng.uniform(-200, 200))
     return np.asarray(level, dtype=np.float32)
+
+
+def _unevenness(backdrop: Backdrop, y: Field, x: Field) -> Field:
+    """Share of the light that arrives: a slope across the field, and a dark crescent at its edge.
+
+    The crescent is the shadow of the well's round wall, whose middle lies to the other side.
+    """
+    rng = stream(backdrop.seed, "uneven")
+    toward = rng.uniform(0, 2 * np.pi)
+    slope = (y * np.sin(toward) + x * np.cos(toward)) / 480
+    lit = np.exp(backdrop.uneven * rng.uniform(0.45, 0.85) * slope)
+    turn = toward + np.pi + rng.normal(0, 0.5)
+    squash = 540 / 960  # the well is round, the field is wide: the wall is seen on any side
+    across = y * np.sin(turn) + x * squash * np.cos(turn)
+    beside = x * squash * np.sin(turn) - y * np.cos(turn)
+    wall = across + beside**2 / 900 - rng.uniform(170, 240)
+    shadow = 1 / (1 + np.exp(-wall / rng.uniform(18, 40)))
+    return np.asarray(lit * (1 - 0.75 * backdrop.uneven * shadow), dtype=np.float32)
+
+
+def _blank(backdrop: Backdrop, shape: tuple[int, int]) -> Field:
+    """One gray all over."""
+    level = stream(backdrop.seed, "blank").uniform(15, 240)
+    light = np.full(shape, level, np.float32)
+    light.setflags(write=False)
+    return light
 
 
 def _ripple(backdrop: Backdrop, y: Field, x: Field) -> Field:

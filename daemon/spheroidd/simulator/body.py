@@ -29,6 +29,10 @@ class Body:
         grain: contrast of single cells, 0 to 1.
         fragments: 0 to 1, loose clumps that lie around it and are no part of it.
         centre: of the body, from the picture's middle: down, right.
+        spikes: 0 to 1, length of the strands that stick out of it; they are part of it.
+        anchor: where `centre` is counted from: (0, 0) the picture's middle, (-1, 0) the middle
+            of its upper side, (0, 1) of its right side, and so on.
+        cut: True lets the picture's border cut it; otherwise it is fitted in, whole.
     """
 
     seed: int
@@ -41,11 +45,14 @@ class Body:
     grain: float = 0.5
     fragments: float = 0.0
     centre: tuple[float, float] = (0.0, 0.0)
+    spikes: float = 0.0
+    anchor: tuple[int, int] = (0, 0)
+    cut: bool = False
 
     @property
     def reach(self) -> float:
         """Half the side of the square that holds all of it, in radii."""
-        return 1.35 + 0.45 * max(self.ragged, self.fragments)
+        return 1.35 + 0.45 * max(self.ragged, self.fragments) + 0.75 * self.spikes
 
 
 @dataclass(frozen=True)
@@ -149,9 +156,24 @@ def _field(body: Body, side: int) -> Field:
     field = np.hypot(along, across)
     field += body.ragged * (0.17 * waves("arms", 6) + 0.11 * waves("bays", 12))
     field += (0.008 + 0.06 * body.ragged) * waves("knobs", 26)
+    if body.spikes > 0:
+        field /= _star(body, np.arctan2(along, across))
     # Nothing may reach the window's border, or it would be cut off straight.
     field += 8 * np.clip(np.hypot(y, x) - 0.85 * body.reach, 0, None) ** 2
     return np.asarray(field, dtype=np.float32)
+
+
+def _star(body: Body, direction: Field) -> Field:
+    """How far the body reaches in each direction: 1, and more along its strands of cells."""
+    rng = stream(body.seed, "spikes")
+    count = int(rng.integers(11, 24))
+    star = np.ones_like(direction)
+    for number in range(count):
+        toward = 2 * np.pi * (number + rng.uniform(-0.42, 0.42)) / count
+        away = (direction - toward + np.pi) % (2 * np.pi) - np.pi
+        long = np.clip(rng.lognormal(-0.75, 0.45), 0.15, 0.95) * body.spikes
+        star += np.float32(long) * np.exp(-(np.abs(away / rng.uniform(0.06, 0.13)) ** 1.4))
+    return np.asarray(star, dtype=np.float32)
 
 
 def _cells(body: Body, field: Field, unit: float) -> Cells:
@@ -238,7 +260,8 @@ def _depth(body: Body, solid: Field, unit: float) -> Field:
     """Optical depth: thicker in the middle, patchy, with the dead core on top."""
     radius = body.radius * unit
     inner = soft(solid, 0.42 * radius, step=max(2, int(radius / 16)))
-    thick = np.clip((inner - 0.25) / 0.63, 0.03, 1.0)
+    # Strands are narrow, yet a cell or two thick.
+    thick = np.clip((inner - 0.25) / 0.63, 0.03 + 0.35 * body.spikes, 1.0)
     lumps = fractal(stream(body.seed, "patches"), solid.shape, 8, 3)
     fine = fractal(stream(body.seed, "mottle"), solid.shape, 40, 3)
     patches = (0.1 + 0.25 * body.ragged) * lumps + (0.13 + 0.08 * body.ragged) * fine

@@ -4,37 +4,19 @@ The formulas give the area that is asked of the drawing; the truth is counted fr
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import exp, log, sqrt
-from typing import Literal, get_args
 
 import numpy as np
 
-from spheroidd.simulator.backdrop import Backdrop
+from spheroidd.simulator import conditions
 from spheroidd.simulator.body import Body
 from spheroidd.simulator.noise import stream
 from spheroidd.simulator.scene import Scene
-
-Kind = Literal[
-    "growing", "control", "treated", "dying", "precipitate", "debris", "rings", "pale", "empty"
-]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+from spheroidd.simulator.well import EMPTY_KINDS, Kind, Well, own
 
 LARGEST_RADIUS = 150.0
 """In 1/540 of the picture's height: a spheroid must stay within the picture."""
-
-
-@dataclass(frozen=True)
-class Well:
-    """One well, whose whole history follows from these two.
-
-    Args:
-        kind: what happens in it.
-        seed: makes it an individual.
-    """
-
-    kind: Kind
-    seed: int
 
 
 def scene_at(well: Well, hours: float, shot: int = 0) -> Scene:
@@ -47,18 +29,36 @@ def scene_at(well: Well, hours: float, shot: int = 0) -> Scene:
     """
     rng = stream(well.seed, "stage", shot)
     scene = Scene(
-        backdrop=_backdrop(well),
+        backdrop=conditions.backdrop(well),
         shot=shot,
         stage=(float(rng.normal(0, 1.2)), float(rng.normal(0, 1.2))),
         blur=float(np.clip(rng.normal(0.6, 0.12), 0.4, 1.1)),
+        defocus=conditions.defocus(well),
+        noise=conditions.noise(well),
     )
-    if well.kind == "empty":
+    if well.kind in EMPTY_KINDS:
         return scene
     body = _HISTORIES[well.kind](well, hours)
-    body = replace(body, centre=_centre(well, hours))
+    if well.kind == "border":
+        # The place follows from the first frame's size: spheroids don't move as they grow.
+        side, place = conditions.at_border(well, _HISTORIES[well.kind](well, 0.0).radius)
+        return replace(scene, body=replace(body, anchor=side, centre=place, cut=True))
+    body = replace(body, centre=conditions.centre(well, hours))
     if well.kind == "precipitate":
         return replace(scene, body=body, precipitate=_rising(hours, start=18, rate=0.03))
+    if well.kind == "several":
+        return replace(scene, body=body, others=_others(well, body))
     return replace(scene, body=body)
+
+
+def _others(well: Well, main: Body) -> tuple[Body, ...]:
+    """The main spheroid's neighbours: of its kind and age, each an individual."""
+    seeds = stream(well.seed, "others").integers(2**31, size=3)
+    found = conditions.neighbours(well, conditions.centre(well, 0.0))
+    return tuple(
+        replace(main, seed=int(seed), radius=share * main.radius, centre=place, cut=True)
+        for seed, (share, place) in zip(seeds, found, strict=False)
+    )
 
 
 def gompertz(hours: float, rate: float, slowing: float) -> float:
@@ -105,37 +105,15 @@ def _rising(hours: float, start: float, rate: float) -> float:
     return 1 - exp(-rate * max(0.0, hours - start))
 
 
-def _own(well: Well, name: str, low: float, high: float) -> float:
-    """A property of this very well, between `low` and `high`."""
-    return float(stream(well.seed, name).uniform(low, high))
-
-
-def _backdrop(well: Well) -> Backdrop:
-    debris = (
-        _own(well, "debris", 0.9, 1.0) if well.kind == "debris" else _own(well, "debris", 0, 0.35)
-    )
-    rings = _own(well, "rings", 0.85, 1.0) if well.kind == "rings" else _own(well, "rings", 0, 0.3)
-    glow, ripple = _own(well, "glow", 0.3, 1.0), _own(well, "ripple", 0.3, 0.8)
-    return Backdrop(well.seed, glow, ripple, rings, _own(well, "smudges", 0.3, 0.9), debris)
-
-
-def _centre(well: Well, hours: float) -> tuple[float, float]:
-    """Spheroids lie near the middle and creep a little."""
-    rng = stream(well.seed, "centre")
-    home, way = rng.normal(0, 14, 2) * (1.0, 2.0), rng.normal(0, 0.03, 2)
-    down, right = home + way * min(hours, 300.0)
-    return float(np.clip(down, -45, 45)), float(np.clip(right, -75, 75))
-
-
 def _growing(well: Well, hours: float) -> Body:
     """A ball that grows by the law of Gompertz, smooths its skin and gets a necrotic core."""
-    volume = gompertz(hours, _own(well, "rate", 0.013, 0.016), 0.008)
-    radius = _radius(_own(well, "radius", 64, 76), volume)
+    volume = gompertz(hours, own(well, "rate", 0.013, 0.016), 0.008)
+    radius = _radius(own(well, "radius", 64, 76), volume)
     return Body(
         seed=well.seed,
         hours=hours,
         radius=radius,
-        ragged=0.05 + _own(well, "ragged", 0.05, 0.25) * exp(-hours / 50),
+        ragged=0.05 + own(well, "ragged", 0.05, 0.25) * exp(-hours / 50),
         rough=0.3 + 0.3 * exp(-hours / 60),
         density=0.75 + 0.35 * _rising(hours, 0, 0.015),
         # Cells die where oxygen no longer reaches, a constant way below the skin.
@@ -146,21 +124,21 @@ def _growing(well: Well, hours: float) -> Body:
 
 def _control(well: Well, hours: float) -> Body:
     """As growing, but slower, and near its final size within the week."""
-    volume = gompertz(hours, _own(well, "rate", 0.012, 0.016), 0.014)
+    volume = gompertz(hours, own(well, "rate", 0.012, 0.016), 0.014)
     body = _growing(well, hours)
-    radius = _radius(_own(well, "radius", 80, 96), volume)
+    radius = _radius(own(well, "radius", 80, 96), volume)
     return replace(body, radius=radius, core=float(np.clip(1 - 52 / radius, 0, 0.7)))
 
 
 def _treated(well: Well, hours: float) -> Body:
     """A loose flake of cells that draws together, shrinks, and darkens from its middle."""
     loose = exp(-hours / 110)
-    volume = survival(hours, _own(well, "dose", 20, 40), 0.011, 0.35) * gompertz(hours, 0.01, 0.03)
+    volume = survival(hours, own(well, "dose", 20, 40), 0.011, 0.35) * gompertz(hours, 0.01, 0.03)
     dead = _rising(hours, start=30, rate=0.012)
     return Body(
         seed=well.seed,
         hours=hours,
-        radius=_radius(_own(well, "radius", 100, 112), volume, spread=1 + 0.25 * loose),
+        radius=_radius(own(well, "radius", 100, 112), volume, spread=1 + 0.25 * loose),
         ragged=0.42 + 0.43 * loose,
         rough=1.0,
         density=0.5 + 1.0 * dead,
@@ -171,12 +149,12 @@ def _treated(well: Well, hours: float) -> Body:
 
 def _dying(well: Well, hours: float) -> Body:
     """A ball that falls apart: paler, torn, with crumbs around it."""
-    gone = _rising(hours, start=_own(well, "dose", 20, 36), rate=0.016)
+    gone = _rising(hours, start=own(well, "dose", 20, 36), rate=0.016)
     volume = survival(hours, 24, 0.02, 0.12) * gompertz(hours, 0.01, 0.05)
     return Body(
         seed=well.seed,
         hours=hours,
-        radius=_radius(_own(well, "radius", 92, 106), volume, spread=1 + 0.35 * gone),
+        radius=_radius(own(well, "radius", 92, 106), volume, spread=1 + 0.35 * gone),
         ragged=0.15 + 0.75 * gone,
         rough=0.5 + 0.5 * gone,
         density=1.15 - 0.7 * gone,
@@ -189,7 +167,7 @@ def _dying(well: Well, hours: float) -> Body:
 def _dosed(well: Well, hours: float) -> Body:
     """A dark ball that loses a little volume while the drug falls out beside it."""
     volume = survival(hours, 24, 0.008, 0.5)
-    radius = _radius(_own(well, "radius", 78, 92), volume)
+    radius = _radius(own(well, "radius", 78, 92), volume)
     density = 1.3 + 0.5 * _rising(hours, 0, 0.01)
     return Body(
         well.seed, hours, radius, ragged=0.05, rough=0.6, density=density, core=0.6, grain=0.3
@@ -199,9 +177,34 @@ def _dosed(well: Well, hours: float) -> Body:
 def _pale(well: Well, hours: float) -> Body:
     """A thin, spiky layer of cells hardly darker than the medium."""
     volume = gompertz(hours, 0.006, 0.01)
-    radius = _radius(_own(well, "radius", 78, 94), volume)
+    radius = _radius(own(well, "radius", 78, 94), volume)
     density = 0.16 + 0.1 * log(1 + hours / 100)
     return Body(well.seed, hours, radius, ragged=0.75, rough=1.0, density=density, grain=0.3)
+
+
+def _spiky(well: Well, hours: float) -> Body:
+    """A thin body from which strands of cells creep out on all sides, like a star."""
+    volume = gompertz(hours, 0.008, 0.012)
+    radius = _radius(own(well, "radius", 70, 88), volume)
+    creep = 0.45 + 0.55 * _rising(hours, start=-20, rate=0.02)
+    density = own(well, "density", 0.3, 0.55)
+    return Body(
+        well.seed,
+        hours,
+        radius,
+        ragged=0.3,
+        rough=0.9,
+        density=density,
+        grain=0.42,
+        spikes=creep * own(well, "spikes", 0.6, 1.0),
+    )
+
+
+def _crowded(well: Well, hours: float) -> Body:
+    """As growing, but small: several share what one would have."""
+    volume = gompertz(hours, own(well, "rate", 0.006, 0.009), 0.012)
+    radius = _radius(own(well, "radius", 46, 56), volume)
+    return replace(_growing(well, hours), radius=radius, core=float(np.clip(1 - 50 / radius, 0, 1)))
 
 
 _HISTORIES: dict[Kind, Callable[[Well, float], Body]] = {
@@ -212,5 +215,10 @@ _HISTORIES: dict[Kind, Callable[[Well, float], Body]] = {
     "precipitate": _dosed,
     "debris": _growing,
     "rings": _control,
+    "gradient": _control,
+    "defocus": _growing,
     "pale": _pale,
+    "spiky": _spiky,
+    "border": _control,
+    "several": _crowded,
 }

@@ -15,7 +15,7 @@ from PIL import Image
 
 from spheroidd.errors import SpheroiddError
 from spheroidd.simulator.plan import Shot
-from spheroidd.simulator.scene import render
+from spheroidd.simulator.scene import survey
 from spheroidd.simulator.truth import TRUTH_NAME, Truth, append_truth, read_truth
 
 QUALITY = 92
@@ -23,18 +23,22 @@ QUALITY = 92
 
 @dataclass(frozen=True)
 class Exposure:
-    """A picture taken: the JPEG file's bytes, and the exact area of the spheroid on it."""
+    """A picture taken: the JPEG file's bytes, and the exact areas on it.
+
+    `area_px` is of the spheroid, `area_all_px` of it and all others in the well.
+    """
 
     jpeg: bytes
     area_px: int
+    area_all_px: int
 
 
 def shoot(shot: Shot) -> Exposure:
     """Take one picture: 8-bit gray JPEG; the truth is counted before compression."""
-    picture, truth = render(shot.scene, shot.size)
+    picture, labels = survey(shot.scene, shot.size)
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=QUALITY)
-    return Exposure(file.getvalue(), int(truth.sum()))
+    return Exposure(file.getvalue(), int((labels == 1).sum()), int((labels > 0).sum()))
 
 
 class Instrument:
@@ -120,6 +124,7 @@ class Instrument:
             kind=shot.kind,
             image_path=str(shot.path),
             area_px=exposure.area_px,
+            area_all_px=exposure.area_all_px,
         )
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
+from scipy import ndimage, signal
 
 Field = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -74,3 +74,18 @@ def soft(field: Field, sigma: float, step: int = 1) -> Field:
     small = ndimage.gaussian_filter(small, sigma / step, truncate=3.0)
     back = Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(back, dtype=np.float32)
+
+
+def spread(field: Field, radius: float) -> Field:
+    """`field` out of focus: every point becomes an even disc, as through a round aperture.
+
+    Args:
+        field: what a sharp picture would show.
+        radius: of the disc in pixels.
+    """
+    reach = int(np.ceil(radius)) + 1
+    span = np.arange(-reach, reach + 1)
+    disc = np.clip(radius + 0.5 - np.hypot(span[:, None], span[None, :]), 0, 1)
+    disc = (disc / disc.sum()).astype(np.float32)
+    wide = np.pad(field, reach, mode="reflect")
+    return np.asarray(signal.oaconvolve(wide, disc, mode="valid"), dtype=np.float32)

@@ -7,9 +7,10 @@ from itertools import cycle, islice
 from pathlib import PurePosixPath
 
 from spheroidd.errors import SpheroiddError
-from spheroidd.simulator.growth import Kind, Well, scene_at
+from spheroidd.simulator.growth import scene_at
 from spheroidd.simulator.noise import stream
 from spheroidd.simulator.scene import SIZE, Scene
+from spheroidd.simulator.well import Kind, Well
 
 _DRUGS = ("DMSO", "Doxorubicin", "Metformin", "Etoposide", "AZD", "Olaparib")
 _ROWS, _COLUMNS = 8, 12

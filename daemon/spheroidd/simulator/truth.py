@@ -21,7 +21,9 @@ class Truth:
         hours: since the plate's first frame.
         kind: what was drawn.
         image_path: relative to the folder of the table, with forward slashes.
-        area_px: pixels of the spheroid, counted from what was drawn; 0 in an empty well.
+        area_px: pixels of the spheroid, counted from what was drawn; 0 in an empty well. Of
+            several spheroids, the one that is both the largest and the nearest to the middle.
+        area_all_px: pixels of all spheroids in the picture.
     """
 
     plate: str
@@ -31,6 +33,7 @@ class Truth:
     kind: str
     image_path: str
     area_px: int
+    area_all_px: int
 
 
 COLUMNS = tuple(field.name for field in fields(Truth))
@@ -78,6 +81,7 @@ def _row(path: Path, line: int, row: dict[str, str]) -> Truth:
             kind=row["kind"],
             image_path=row["image_path"],
             area_px=int(row["area_px"]),
+            area_all_px=int(row["area_all_px"]),
         )
     except (TypeError, ValueError) as error:
         raise SpheroiddError(
