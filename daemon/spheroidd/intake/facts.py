@@ -1,5 +1,6 @@
 """What a complete file tells: its place on the plate, its time, its content."""
 
+import math
 from datetime import UTC, datetime
 
 import numpy as np
@@ -12,19 +13,23 @@ from spheroidd.intake.naming import ParsedName, natural_key
 from spheroidd.intake.scan import storable_ns
 from spheroidd.store.images import Admission, Image
 from spheroidd.store.ledger import Ledger
-from spheroidd.store.paths import to_real
+from spheroidd.store.paths import printable, to_real
+
+_SAME_SIZE = 0.01  # relative; calibrations are rounded when they are written down
 
 
 def learn(folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName) -> Admission:
     """Read a waiting file in full and say everything the ledger wants to know.
 
     Raises:
-        ImageError: it can't be read, is no complete image, or changes while it is read.
+        ImageError: it can't be read, is no complete image, changes while it is read, or has
+            another pixel size than its folder.
     """
     file = read_image(to_real(image.path), accept_zeros=image.last_try)
     mtime_ns = storable_ns(file.mtime_ns)
     if (file.size, mtime_ns) != (image.size, image.mtime_ns):
         raise ImageError("It changed while it was read.", "It will be read again.")
+    pixel_size_um = _pixel_size(folder, file)
     captured = _captured(folder, ledger, parsed, file)
     if file.pixels.dtype == np.uint16 and ledger.plate(parsed.plate)["scale_high"] is None:
         low, high = choose_scale(file.pixels)
@@ -48,8 +53,28 @@ def learn(folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName) -> A
         width=width,
         height=height,
         bit_depth=file.bit_depth,
-        pixel_size_um=folder.pixel_size_um or file.pixel_size_um,
+        pixel_size_um=pixel_size_um,
     )
+
+
+def _pixel_size(folder: Folder, file: ImageFile) -> float | None:
+    """µm per pixel, from the configuration or the file.
+
+    Two that differ are an error: whichever were taken, some areas in µm² would be wrong, and
+    nobody would see it.  It is permanent, and every start of the daemon looks again.
+    """
+    configured, said = folder.pixel_size_um, file.pixel_size_um
+    if configured is None or said is None:
+        return configured or said
+    if not math.isclose(configured, said, rel_tol=_SAME_SIZE):
+        raise ImageError(
+            f"The pixel size is {configured:.6g} µm in the configuration and {said:.6g} µm in "
+            "the file.",
+            f"Correct pixel_size_um of the watched folder {printable(str(folder.root))}, or take "
+            "it out to go by the files, and restart; or export the image with the right size.",
+            permanent=True,
+        )
+    return configured
 
 
 def _captured(folder: Folder, ledger: Ledger, parsed: ParsedName, file: ImageFile) -> CapturedAt:

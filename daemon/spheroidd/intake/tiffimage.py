@@ -8,6 +8,7 @@ byte counts against the file.
 
 import logging
 import math
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from spheroidd.errors import ImageError
 from spheroidd.intake.bitmaps import ZEROS_HINT, jpeg_segments
-from spheroidd.intake.imagemeta import describe, exif_time, tag_time
+from spheroidd.intake.imagemeta import Size, describe, exif_time, resolution, tag_time
 from spheroidd.intake.raster import Pixels, Raster, check_dimensions, without_alpha
 
 # Its messages name neither the file nor what to do; the errors raised here do.
@@ -51,9 +52,9 @@ def decode_tiff(data: bytes, max_megapixels: float, accept_zeros: bool) -> Raste
         if not accept_zeros:
             _check_zeros(page, data)
         pixels = _as_seen(page, _samples(page, data))
-        when, size = describe(_description(page), page.imagewidth)
+        when, size = _said(page)
         when = when or exif_time(data) or tag_time(page.tags.valueof(306))
-        return Raster(pixels, page.bitspersample, "TIFF", when, size)
+        return Raster(pixels, page.bitspersample, "TIFF", when, _square(size))
 
 
 def _only_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
@@ -182,6 +183,27 @@ def _as_seen(page: tifffile.TiffPage, samples: NDArray[Any]) -> Pixels:
     return without_alpha(samples)
 
 
-def _description(page: tifffile.TiffPage) -> str:
+def _said(page: tifffile.TiffPage) -> tuple[datetime | None, Size | None]:
+    """Time and pixel size from the file's tags; XML knows more than the resolution tags."""
     text = page.tags.valueof(270)
-    return text if isinstance(text, str) else ""
+    text = text if isinstance(text, str) else ""
+    when, size = describe(text, page.imagewidth, page.imagelength)
+    return when, size or resolution(text, *(page.tags.valueof(code) for code in (282, 283, 296)))
+
+
+def _square(size: Size | None) -> float | None:
+    """µm per pixel.
+
+    Pixels that are not square have no one size: an area would be wrong, and so would every
+    shape, so the image is refused rather than measured in pixels that nobody can compare.
+    """
+    if size is None:
+        return None
+    across, down = size
+    if not math.isclose(across, down, rel_tol=0.01):
+        raise ImageError(
+            f"The file says that its pixels are {across:.6g} µm wide and {down:.6g} µm high.",
+            "Only square pixels can be measured: export it unscaled, or correct its metadata.",
+            permanent=True,
+        )
+    return math.sqrt(across * down)
