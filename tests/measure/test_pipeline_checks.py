@@ -109,6 +109,43 @@ Select the masking image:None
 Select the image with a cropping mask:None
 Select the objects:Spheroids
 """
+TRACK_OBJECTS = """TrackObjects 7
+Choose a tracking method:Overlap
+Select the objects to track:Spheroids
+Select object measurement to use for tracking:None
+Maximum pixel distance to consider matches:50
+Select display option:Color and Number
+Save color-coded image?:No
+Name the output image:TrackedCells
+Select the movement model:Both
+Number of standard deviations for search radius:3.0
+Search radius limit, in pixel units (Min,Max):2.0,10.0
+Run the second phase of the LAP algorithm?:Yes
+Gap closing cost:40
+Split alternative cost:40
+Merge alternative cost:40
+Maximum gap displacement, in pixel units:5
+Maximum split score:50
+Maximum merge score:50
+Maximum temporal gap, in frames:5
+Filter objects by lifetime?:No
+Filter using a minimum lifetime?:Yes
+Minimum lifetime:1
+Filter using a maximum lifetime?:No
+Maximum lifetime:100
+Mitosis alternative cost:80
+Maximum mitosis distance, in pixel units:40
+Average cell diameter in pixels:35.0
+Use advanced configuration parameters:No
+Cost of cell to empty matching:15.0
+Weight of area difference in function matching cost:25.0
+"""
+PROJECTION = """MakeProjection 2
+Select the input image:Original
+Type of projection:Average
+Name the output image:Projected
+Frequency:6.0
+"""
 SAVE_CROPPED = """SaveCroppedObjects 3
 Do you want to save cropped images or object masks?:Masks
 Objects:Spheroids
@@ -128,10 +165,6 @@ Image to crop:None
         ({"display outlines:Original": "display outlines:DNA"}, "DNA.*Original, Spheroid, Mask"),
         ({"Select objects to display:Spheroids": "Select objects to display:Cells"}, "Cells"),
         ({"(Min,Max):10,100000": "(Min,Max):ten,100000"}, "IdentifyPrimaryObjects"),
-        (
-            {"Do you want to group your images?:No": "Do you want to group your images?:Yes"},
-            "group",
-        ),
         ({"Process as 3D?:No": "Process as 3D?:Yes"}, "3D"),
         ({"image type:Binary mask": "image type:Illumination function"}, "Mask"),
         ({"CellProfiler Pipeline:": "A shopping list:"}, "not a CellProfiler pipeline"),
@@ -339,7 +372,8 @@ def test_a_pipeline_that_can_give_no_area_is_refused(
     path.write_text(without_modules(text, "MeasureObjectSizeShape"), encoding="utf-8")
     with pytest.raises(PipelineError, match="add MeasureObjectSizeShape for Spheroids"):
         warm.validate(path)
-    gone = ("IdentifyPrimaryObjects", "MeasureObjectSizeShape", "OverlayOutlines", "SaveImages")
+    gone = ("IdentifyPrimaryObjects", "MeasureObjectIntensity", "MeasureObjectSizeShape",
+            "OverlayOutlines", "SaveImages")  # fmt: skip
     path.write_text(without_modules(text, *gone), encoding="utf-8")
     crop = CROP.format("Rectangle").replace("Mouse", "Coordinates")
     path = with_modules(path, path.read_text(encoding="utf-8"), crop)
@@ -362,7 +396,7 @@ def test_objects_come_in_the_order_of_the_pipeline(
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        (CREATE_BATCH_FILES, "CreateBatchFiles .module 6 .*cluster"),
+        (CREATE_BATCH_FILES, "CreateBatchFiles .module 7 .*cluster"),
         (IDENTIFY_BY_HAND, "IdentifyObjectsManually .*person"),
         (CROP.format("Rectangle"), "Crop .*cropping method.*Mouse"),
     ],
@@ -451,7 +485,7 @@ def test_pictures_told_apart_by_their_folders_alone_are_refused(
     first = next(part for part in text.split("\n\n") if part.startswith("SaveImages"))
     _, *settings = first.replace("Default Output Folder|", "Elsewhere...|/second").splitlines()
     again = "\n".join(["SaveImages 16", *settings])
-    with pytest.raises(PipelineError, match=r"SaveImages .module 6 .*same names.* .module 4 "):
+    with pytest.raises(PipelineError, match=r"SaveImages .module 7 .*same names.* .module 5 "):
         warm.validate(with_modules(tmp_path / "twice.cppipe", text, again))
     other = again.replace("name:_outline", "name:_again")
     warm.validate(with_modules(tmp_path / "twice.cppipe", text, other))
@@ -466,12 +500,27 @@ def test_keys_must_make_file_names(
         warm.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
 
 
-def test_what_needs_java_says_so(
-    warm: Engine, changed: Callable[..., Path], tmp_path: Path, write_image: Write, disc: Draw
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (TRACK_OBJECTS, "TrackObjects .module 7 .*several images"),
+        (PROJECTION, "MakeProjection .*several images"),
+    ],
+)
+def test_modules_that_mix_images_are_refused(
+    module: str, said: str, warm: Engine, pipelines: Path, tmp_path: Path
 ) -> None:
+    """A number would depend on which images happened to come in one batch."""
+    text = (pipelines / "mask.cppipe").read_text(encoding="utf-8")
+    path = with_modules(tmp_path / "more.cppipe", text, module)
+    with pytest.raises(PipelineError, match=said):
+        warm.validate(path)
+
+
+def test_a_film_is_no_picture_of_one_image(warm: Engine, changed: Callable[..., Path]) -> None:
     path = changed("mask", **{"type of image to save:Image": "type of image to save:Movie/Stack"})
-    outcome = warm.measure(path, [write_image("one", disc())], tmp_path / "batch")["one"]
-    assert "without Java" in (outcome.error or "")
+    with pytest.raises(PipelineError, match=r"SaveImages .*several images"):
+        warm.validate(path)
 
 
 def test_shipped_pipelines_hold_no_paths(pipelines: Path) -> None:

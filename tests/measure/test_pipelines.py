@@ -68,7 +68,9 @@ def test_no_object_is_a_result(
 ) -> None:
     images = [write_image("empty", np.zeros((120, 160), bool)), write_image("disc", disc())]
     outcomes = warm.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
-    assert outcomes["empty"] == ImageOutcome("empty", None, {"Spheroids": []})
+    empty = outcomes["empty"]
+    assert (empty.key, empty.error, empty.objects) == ("empty", None, {"Spheroids": []})
+    assert empty.image["Count_Spheroids"] == 0
     assert len(outcomes["disc"].objects["Spheroids"]) == 1
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +37,35 @@ class ImageOutcome:
 
     `objects` maps each kind of object to one dict per object; lengths are in pixels, a
     value CellProfiler could not compute is None.  No objects is a result, not an error.
+    `image` has what the pipeline measures on the image as a whole, thresholds and counts too.
     """
 
     key: str
     error: str | None
     objects: Mapping[str, list[dict[str, float | None]]]
+    image: Mapping[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class PipelineInfo:
-    """A pipeline that can run: its file's sha256, the images it takes in, the objects it
-    makes, those of them that get an `AreaShape_Area` (at least one), its modules after the
-    input modules.  Objects and modules are in the pipeline's order."""
+    """A pipeline that can run: its file's sha256, what it gets for each image it asks for
+    (its own name → Original, Spheroid or Mask), the objects it makes, those of them that get
+    an `AreaShape_Area` (at least one), its modules after the input modules.  Images, objects
+    and modules are in the pipeline's order."""
 
     sha256: str
-    images: tuple[str, ...]
+    images: Mapping[str, str]
     objects: tuple[str, ...]
     measured: tuple[str, ...]
     modules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """What `validate` was told and found of one pipeline."""
+
+    sha256: str | None = None
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def worker_command(python: Path, scratch: Path) -> list[str]:
@@ -106,7 +117,7 @@ class Engine:
         self._due = clock()
         self._version: str | None = None
         self._requests = 0
-        self._checked: dict[Path, str] = {}
+        self._checked: dict[Path, _Checked] = {}
 
     @property
     def version(self) -> str | None:
@@ -137,21 +148,30 @@ class Engine:
         if child:
             child.stop()
 
-    def validate(self, pipeline: Path) -> PipelineInfo:
+    def validate(self, pipeline: Path, names: Mapping[str, str] | None = None) -> PipelineInfo:
         """Have CellProfiler load a pipeline and test every setting.
 
-        Raises PipelineError if it can't run, measures no area, needs a person or writes
-        anywhere but to a batch's folder; EngineError if the worker failed.
+        Args:
+            pipeline: a .cppipe file.
+            names: which of Original, Spheroid and Mask an image of the pipeline gets, by the
+                pipeline's name for it; those that are called so need no entry.  `measure`
+                goes by it too.  None: as told the last time.
+
+        Raises PipelineError if it can't run, asks for an image that it gets nothing for,
+        measures no area, needs a person or writes anywhere but to a batch's folder;
+        EngineError if the worker failed.
         """
-        reply = self._request("validate", pipeline, 1)
+        known = self._checked.get(pipeline, _Checked())
+        names = known.names if names is None else dict(names)
+        [reply] = self._request("validate", pipeline, 1, names=names)
         info = PipelineInfo(
             reply["sha256"],
-            tuple(reply["images"]),
+            dict(reply["images"]),
             tuple(reply["objects"]),
             tuple(reply["measured"]),
             tuple(reply["modules"]),
         )
-        self._checked[pipeline] = info.sha256
+        self._checked[pipeline] = _Checked(info.sha256, names)
         return info
 
     def measure(
@@ -175,19 +195,23 @@ class Engine:
         if len({image.key for image in images}) != len(images):
             raise ValueError("the keys of a batch must differ")
         folder.mkdir(parents=True, exist_ok=True)
-        reply = self._request(
+        checked = self._checked.get(pipeline, _Checked())
+        replies = self._request(
             "run",
             pipeline,
             len(images),
-            sha256=self._checked.get(pipeline),
+            sha256=checked.sha256,
+            names=checked.names,
             output=str(folder.absolute()),
             images=[_as_message(image) for image in images],
         )
-        return {
-            image.key: ImageOutcome(image.key, **reply["images"][image.key]) for image in images
-        }
+        said = {key: found for reply in replies for key, found in reply["images"].items()}
+        return {image.key: _outcome(image.key, said[image.key]) for image in images}
 
-    def _request(self, op: str, pipeline: Path, count: int, **fields: object) -> dict[str, Any]:
+    def _request(
+        self, op: str, pipeline: Path, count: int, **fields: object
+    ) -> list[dict[str, Any]]:
+        """Ask the worker; returns its reply, which may be in several parts."""
         with self._turn:
             child = self._ready_child()
             self._requests += 1
@@ -195,18 +219,20 @@ class Engine:
             until = time.monotonic() + self._deadline(count)
             try:
                 child.send({**request, **fields}, until)
-                reply = child.receive(until)
-                if reply.get("id") != self._requests or "ok" not in reply:
-                    raise WorkerFailedError(
-                        f"CellProfiler's worker answered out of turn: {str(reply)[:80]}"
-                    )
+                replies: list[dict[str, Any]] = []
+                while not replies or replies[-1].get("more"):
+                    replies.append(child.receive(until))
+                    if replies[-1].get("id") != self._requests or "ok" not in replies[-1]:
+                        raise WorkerFailedError(
+                            f"CellProfiler's worker answered out of turn: {str(replies[-1])[:80]}"
+                        )
             except WorkerFailedError as error:
                 self._failed(child, error)
                 raise
             self._failures = 0
-        if not reply["ok"]:
-            raise _error_of(reply, pipeline)
-        return reply
+        if not replies[-1]["ok"]:
+            raise _error_of(replies[-1], pipeline)
+        return replies
 
     def _ready_child(self) -> Child:
         """The running worker, or a new one.  Raises EngineError while it isn't due."""
@@ -270,11 +296,25 @@ def _as_message(image: ImageInput) -> Message:
     }
 
 
+def _outcome(key: str, said: Mapping[str, Any]) -> ImageOutcome:
+    """From columns, as the worker sends them, to one dict per object."""
+    objects = {
+        name: [
+            {feature: values[row] for feature, values in found["features"].items()
+             if row < len(values)}
+            for row in range(found["count"])
+        ]
+        for name, found in said["objects"].items()
+    }  # fmt: skip
+    return ImageOutcome(key, said["error"], objects, said["image"])
+
+
 def _error_of(reply: Mapping[str, object], pipeline: Path) -> EngineError:
     error = reply.get("error")
     if reply.get("kind") == "pipeline":
         return PipelineError(
             f"Pipeline '{pipeline}' can't be used: {error}.",
-            "Open it in CellProfiler 4.2 to change it, or choose another one.",
+            str(reply.get("hint") or "")
+            or "Open it in CellProfiler 4.2 to change it, or choose another one.",
         )
     return EngineError(f"CellProfiler could not run the batch with '{pipeline.name}': {error}.")

@@ -59,8 +59,8 @@ def as_kind(pixels, kind, full_scale):
 class ImagesFromMemory(Module):
     """A CellProfiler input module that is fed by the worker instead of by files.
 
-    `kinds` maps the images the pipeline uses to (kind, full scale).  `sets` is one dict
-    per image, with key, plate, well, timepoint and files.
+    `wanted` maps the images the pipeline asks for to (which of OFFERED, kind, full scale).
+    `sets` is one dict per image, with key, plate, well, timepoint and files by OFFERED.
     """
 
     module_name = "ImagesFromMemory"
@@ -69,7 +69,7 @@ class ImagesFromMemory(Module):
 
     def __init__(self):
         super().__init__()
-        self.kinds = {}
+        self.wanted = {}
         self.sets = []
         self.folder = ""
 
@@ -87,15 +87,15 @@ class ImagesFromMemory(Module):
         return True
 
     def other_providers(self, group):
-        return list(OFFERED) if group == "imagegroup" else []
+        return list(self.wanted) if group == "imagegroup" else []
 
     def is_image_from_file(self, image_name):
-        return image_name in OFFERED
+        return image_name in self.wanted
 
     def get_measurement_columns(self, _pipeline):
         text = [f"Metadata_{name}" for name in METADATA]
-        text += [f"{column}_{name}" for name in self.kinds for column in ("FileName", "PathName")]
-        sizes = [f"{column}_{name}" for name in self.kinds for column in ("Height", "Width")]
+        text += [f"{column}_{name}" for name in self.wanted for column in ("FileName", "PathName")]
+        sizes = [f"{column}_{name}" for name in self.wanted for column in ("Height", "Width")]
         return [("Image", name, "varchar(255)") for name in text] + [
             ("Image", name, "integer") for name in sizes
         ]
@@ -103,14 +103,14 @@ class ImagesFromMemory(Module):
     def prepare_run(self, workspace):
         """Say how many images there are and what is known of each before it is read."""
         columns = {f"Metadata_{name}": [] for name in METADATA}
-        columns.update({f"FileName_{name}": [] for name in self.kinds})
-        columns.update({f"PathName_{name}": [] for name in self.kinds})
+        columns.update({f"FileName_{name}": [] for name in self.wanted})
+        columns.update({f"PathName_{name}": [] for name in self.wanted})
         for one in self.sets:
             for name in METADATA:
                 value = one.get(name.lower())
                 columns[f"Metadata_{name}"].append("" if value is None else storable(str(value)))
-            for name in self.kinds:
-                suffix = Path(one["files"].get(name, "")).suffix
+            for name, (offered, *_) in self.wanted.items():
+                suffix = Path(one["files"].get(offered, "")).suffix
                 # SaveImages names its file after this one, so the key keeps equal names
                 # from two wells apart; and "same folder as image" must not lead it into
                 # the instrument's folder.
@@ -123,10 +123,10 @@ class ImagesFromMemory(Module):
     def run(self, workspace):
         one = self.sets[workspace.measurements.image_set_number - 1]
         shapes = set()
-        for name, (kind, full_scale) in self.kinds.items():
-            if name not in one["files"]:
-                raise ValueError(f"the pipeline uses {name}, and this image has none")
-            pixels = read(Path(one["files"][name]))
+        for name, (offered, kind, full_scale) in self.wanted.items():
+            if offered not in one["files"]:
+                raise ValueError(f"the pipeline uses {offered}, and this image has none")
+            pixels = read(Path(one["files"][offered]))
             shapes.add(pixels.shape[:2])
             workspace.measurements.add_image_measurement(f"Height_{name}", pixels.shape[0])
             workspace.measurements.add_image_measurement(f"Width_{name}", pixels.shape[1])

@@ -1,6 +1,7 @@
 """Run a loaded pipeline over a batch and collect what it measured, image by image."""
 
 import math
+import numbers
 
 from cellprofiler_core import preferences
 from cellprofiler_core.measurement import Measurements
@@ -8,6 +9,11 @@ from cellprofiler_core.pipeline import Listener
 
 # Names in the measurements that are not objects.
 NOT_OBJECTS = ("Image", "Experiment", "Neighbors", "Relationship")
+# Columns of the image that tell of the run or the file, not of what is to be seen.
+NOT_SEEN = (
+    *("Execution", "FileName_", "Group_", "Height_", "ImageNumber", "Metadata_", "ModuleError_"),
+    *("PathName_", "URL_", "Width_"),
+)
 
 
 class RunError(Exception):
@@ -17,7 +23,9 @@ class RunError(Exception):
 def run(pipeline, source, sets, folder):
     """Measure `sets` (see ImagesFromMemory); what the pipeline saves goes to `folder`.
 
-    Returns {key: {"error": str | None, "objects": {name: [{feature: number | None}]}}}.
+    Yields (key, outcome) for every set, once all are through; an outcome is
+    {"error": str | None, "image": {feature: number | None},
+    "objects": {name: {"count": how many, "features": {feature: [number | None]}}}}.
     Raises RunError if the run didn't get through all its steps.
     """
     preferences.set_default_output_directory(folder)
@@ -35,10 +43,8 @@ def run(pipeline, source, sets, folder):
             problems.append("CellProfiler gave up before the first image")
         if problems:
             raise RunError("; ".join(problems))
-        return {
-            one["key"]: outcome(pipeline, measurements, number)
-            for number, one in enumerate(sets, start=1)
-        }
+        for number, one in enumerate(sets, start=1):
+            yield one["key"], outcome(pipeline, measurements, number)
     finally:
         measurements.close()
 
@@ -55,11 +61,26 @@ def problem_of(event):
 def outcome(pipeline, measurements, number):
     error = pipeline.failures.get(number) or incomplete(pipeline, measurements, number)
     if error:
-        return {"error": error, "objects": {}}
+        return {"error": error, "image": {}, "objects": {}}
     names = [name for name in measurements.get_object_names() if name not in NOT_OBJECTS]
     return {
         "error": None,
-        "objects": {name: rows_of(measurements, name, number) for name in names},
+        "image": image_features(measurements, number),
+        "objects": {name: object_features(measurements, name, number) for name in names},
+    }
+
+
+def image_features(measurements, number):
+    """Every number CellProfiler has for the image as a whole, thresholds and counts included."""
+    values = {
+        feature: measurements.get_measurement("Image", feature, number)
+        for feature in measurements.get_feature_names("Image")
+        if not feature.startswith(NOT_SEEN)
+    }
+    return {
+        feature: finite(float(value))
+        for feature, value in values.items()
+        if isinstance(value, numbers.Real)
     }
 
 
@@ -80,18 +101,18 @@ def incomplete(pipeline, measurements, number):
     return None
 
 
-def rows_of(measurements, name, number):
-    """One dict per object of an image: every number CellProfiler has for it, null if none."""
-    columns = {}
+def object_features(measurements, name, number):
+    """Every number CellProfiler has for the objects of an image, null for what is none.
+
+    By columns, because with thousands of objects the features' names would be most of it.
+    """
+    count = int(measurements.get_measurement("Image", f"Count_{name}", number))
+    features = {}
     for feature in measurements.get_feature_names(name):
         values = measurements.get_measurement(name, feature, number)
         if values.dtype.kind in "fiub":
-            columns[feature] = values.tolist()
-    count = int(measurements.get_measurement("Image", f"Count_{name}", number))
-    return [
-        {feature: finite(values[row]) for feature, values in columns.items() if row < len(values)}
-        for row in range(count)
-    ]
+            features[feature] = [finite(value) for value in values.tolist()[:count]]
+    return {"count": count, "features": features}
 
 
 def finite(value):

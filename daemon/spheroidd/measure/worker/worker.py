@@ -1,13 +1,17 @@
 """CellProfiler as a child process: JSON lines on stdin, JSON lines on stdout.
 
 It runs under CellProfiler's own Python and imports nothing of spheroidd.  After the ready
-line, every request {"id", "op", ...} gets one reply with its id: {"id", "ok": true, ...}
-or {"id", "ok": false, "kind": "pipeline" | "run" | "worker", "error": text}.  It ends when
+line, every request {"id", "op", ...} gets a reply with its id: {"id", "ok": true, ...}
+or {"id", "ok": false, "kind": "pipeline" | "run" | "worker", "error": text}.  Outcomes that
+are too much for one line come in several, all but the last with "more": true.  It ends when
 stdin closes, in the middle of a batch as well.
 
-    validate  {pipeline}                -> {sha256, modules, images, objects, measured}
-    run       {pipeline, sha256, output, images}  -> {sha256, images: {key: {error, objects}}}
+    validate  {pipeline, names}  -> {sha256, modules, images: names -> ours, objects, measured}
+    run       {pipeline, names, sha256, output, images}  -> {sha256, images: {key: outcome}}
     exit
+
+`names` is the configuration's word on the pipeline's image names; see `inputs.match`, and
+`running.run` for an outcome.
 """
 
 import argparse
@@ -50,7 +54,8 @@ def main():
         request = requests.get()
         if request.get("op") == "exit":
             return
-        send(replies, {"id": request.get("id"), **operations.answer(request)})
+        for reply in operations.answers(request):
+            send(replies, {"id": request.get("id"), **reply})
         release_memory()
 
 
