@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image as Pillow
 
@@ -17,6 +18,8 @@ from spheroidd.store.database import Database, timestamp
 from spheroidd.store.health import Health
 from spheroidd.store.reader import Reader
 from spheroidd.store.reading import growth
+from spheroidd.store.reviewing import Selection, selected
+from spheroidd.store.reviews import Reviews, Subject
 
 CONTRACT = [
     "plate", "well", "image_path", "captured_at", "hours", "area_px", "area_um2",
@@ -48,9 +51,16 @@ def test_growth_has_the_contracts_columns_in_order(database: Database) -> None:
     assert (rows[4]["area_px"], rows[4]["flags"], rows[4]["n_objects"]) == (0, "no_spheroid", 0)
 
 
+def exclude(database: Database, **selection: Any) -> None:
+    """As a person does it."""
+    with Reader(database.path) as reader:
+        rows = selected(reader, Selection(**selection))
+    subjects = [Subject(row["image_id"], row["measurement_id"]) for row in rows]
+    Reviews(database).exclude(subjects, NOW, who="Ada", reason="bubble")
+
+
 def test_excluded_rows_do_not_set_the_hundred_per_cent(database: Database) -> None:
-    with database.write() as sql:
-        sql.execute("UPDATE images SET excluded = 1 WHERE path = '/e/P/A2/A2_0.jpg'")
+    exclude(database, path="/e/P/A2/A2_0.jpg")
     with Reader(database.path) as reader:
         rows = [row for row in growth(reader, "P") if row["well"] == "A2"]
     assert [row["relative_area_pct"] for row in rows] == [50, 100, 150]
@@ -66,6 +76,18 @@ def test_the_export_is_the_view(database: Database) -> None:
     assert list(rows[0]) == CONTRACT
     assert rows[5]["relative_area_pct"] == ""
     assert float(rows[2]["area_px"]) == 300
+
+
+def test_excluded_images_are_exported_as_such_and_set_nothing(database: Database) -> None:
+    exclude(database, well="A2", to_hours=3)
+    stream = io.StringIO()
+    with Reader(database.path) as reader:
+        export_csv(reader, stream)
+    rows = [row for row in csv.DictReader(io.StringIO(stream.getvalue())) if row["well"] == "A2"]
+    assert [(row["excluded"], row["area_px"]) for row in rows] == [
+        ("1", "100.0"), ("1", "200.0"), ("0", "300.0"),
+    ]  # fmt: skip
+    assert rows[2]["relative_area_pct"] == "100.0"
 
 
 def test_an_exported_file_is_whole_or_not_there(database: Database, tmp_path: Path) -> None:
@@ -107,10 +129,32 @@ def test_the_status_counts_and_says_whether_anyone_is_there(database: Database) 
         assert found["daemon"]["running"]
         assert not snapshot(reader, NOW + 500)["daemon"]["running"]
     assert found["totals"] == {
-        "seen": 6, "waiting": 0, "segmented": 6, "measured": 6, "failed": 0
+        "seen": 6, "waiting": 0, "segmented": 6, "measured": 6, "failed": 0,
+        "to_review": 2, "excluded": 0,
     }  # fmt: skip
     [folder] = found["folders"]
     assert (folder["health"], folder["since"]) == ("degraded", timestamp(NOW))
+
+
+def test_excluded_points_are_hollow_and_on_no_line(database: Database, tmp_path: Path) -> None:
+    """Counted in pixels of the first well's colour: line and filled marker cost more of it than
+    a hollow marker, which is still there."""
+
+    def ink(rows: list[dict[str, Any]]) -> int:
+        growth_curves(rows, tmp_path / "curves.png")
+        with Pillow.open(tmp_path / "curves.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        return int((pixels == (0x00, 0x72, 0xB2)).all(axis=2).sum())
+
+    with Reader(database.path) as reader:
+        before = [row for row in growth(reader, "P") if row["well"] == "A2"]
+    exclude(database, well="A2", from_hours=3, to_hours=3)
+    with Reader(database.path) as reader:
+        after = [row for row in growth(reader, "P") if row["well"] == "A2"]
+    # the line goes straight through all three points, so it is the same with and without
+    gone = [row for row in after if not row["excluded"]]
+    assert len(gone) == 2
+    assert ink(gone) < ink(after) < ink(before)
 
 
 def test_the_picture_is_a_picture(database: Database, tmp_path: Path) -> None:

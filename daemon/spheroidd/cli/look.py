@@ -28,7 +28,7 @@ def status(
     config: ConfigFile,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """What is running, how far every plate is, and what failed, with the reason."""
+    """What is running, how far every plate is, what waits for review, and what failed, and why."""
     from spheroidd.report.status import snapshot
 
     with Reader(database_of(config)) as reader:
@@ -49,12 +49,16 @@ def status(
 
 
 def progress_table(plates: list[dict[str, Any]]) -> Table:
-    """Images seen, segmented, measured and failed per plate."""
-    table = Table("plate", "wells", "seen", "segmented", "measured", "failed")
+    """Images seen, segmented, measured, failed, waiting for review and excluded per plate."""
+    table = Table(
+        "plate", "wells", "seen", "segmented", "measured", "failed", "to review", "excluded"
+    )
     for plate in plates:
         failed = Text(str(plate["failed"]), style="red" if plate["failed"] else "")
+        review = Text(str(plate["to_review"]), style="yellow" if plate["to_review"] else "")
         numbers = (str(plate[key]) for key in ("wells", "seen", "segmented", "measured"))
-        table.add_row(Text(printable(plate["plate"] or "(not taken in yet)")), *numbers, failed)
+        name = Text(printable(plate["plate"] or "(not taken in yet)"))
+        table.add_row(name, *numbers, failed, review, str(plate["excluded"]))
     return table
 
 

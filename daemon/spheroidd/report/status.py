@@ -14,11 +14,11 @@ def snapshot(reader: Reader, now: float) -> dict[str, Any]:
 
     Returns:
         `daemon` (with `running`), `folders`, `plates` (images seen, waiting, segmented,
-        measured, failed), `totals` of the same, the newest `failures`, and how many images were
-        `gone` before they could be read.
+        measured, failed, to_review, excluded), `totals` of the same, the newest `failures`, and
+        how many images were `gone` before they could be read.
     """
     plates = [_progress(row) for row in reading.plate_counts(reader)]
-    keys = ("seen", "waiting", "segmented", "measured", "failed")
+    keys = ("seen", "waiting", "segmented", "measured", "failed", "to_review", "excluded")
     return {
         "daemon": _daemon(reading.service(reader), now),
         "folders": reading.folders(reader),
@@ -39,6 +39,8 @@ def _progress(row: Row) -> dict[str, Any]:
         "segmented": row["segmented"] + row["measured"],
         "measured": row["measured"],
         "failed": row["failed"],
+        "to_review": row["to_review"],
+        "excluded": row["excluded"],
         "first_at": row["first_at"],
         "last_at": row["last_at"],
     }

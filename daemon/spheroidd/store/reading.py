@@ -43,14 +43,20 @@ def outlines(reader: Reader, plate: str) -> list[Row]:
 
 
 def plate_counts(reader: Reader) -> list[Row]:
-    """Per plate: images seen, and how many are in which state; natural order."""
+    """Per plate: images seen, how many are in which state, how many are excluded and how many
+    wait for review (as `reviewing.flagged` says); natural order."""
     return reader.rows(
-        "SELECT plate, count(*) AS seen, sum(state = 'waiting') AS waiting,"
-        " sum(state = 'ready') AS ready, sum(state = 'segmented') AS segmented,"
-        " sum(state = 'measured') AS measured, sum(state = 'failed') AS failed,"
-        " count(DISTINCT well) AS wells, min(captured_at) AS first_at,"
-        " max(captured_at) AS last_at FROM images"
-        " WHERE state <> 'superseded' GROUP BY plate ORDER BY min(plate_key), plate"
+        "SELECT i.plate, count(*) AS seen, sum(i.state = 'waiting') AS waiting,"
+        " sum(i.state = 'ready') AS ready, sum(i.state = 'segmented') AS segmented,"
+        " sum(i.state = 'measured') AS measured, sum(i.state = 'failed') AS failed,"
+        " count(DISTINCT i.well) AS wells, min(i.captured_at) AS first_at,"
+        " max(i.captured_at) AS last_at,"
+        " count(m.id) FILTER (WHERE i.excluded) AS excluded,"
+        " count(m.id) FILTER (WHERE m.flags <> '' AND m.decision IS NULL AND NOT i.excluded)"
+        " AS to_review"
+        " FROM images i LEFT JOIN measurements m"
+        " ON m.image_id = i.id AND m.current = 1 AND i.state = 'measured'"
+        " WHERE i.state <> 'superseded' GROUP BY i.plate ORDER BY min(i.plate_key), i.plate"
     )
 
 
