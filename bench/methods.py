@@ -6,6 +6,7 @@ to `lines`.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,11 +15,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
+from skimage.measure import label, regionprops
 
+from spheroidd.config import Flags
 from spheroidd.home import installation_home
+from spheroidd.measure.judge import judge
+from spheroidd.measure.quality import limits
+from spheroidd.segment.appearance import grey_of
+from spheroidd.segment.finding import Finder
 from spheroidd.segment.models import resolve
 from spheroidd.segment.session import Session, open_session
 from spheroidd.segment.stock import Model
+from spheroidd.store.frames import Candidate, Frame
 
 Image = NDArray[np.uint8]
 """H×W or H×W×3."""
@@ -41,6 +49,8 @@ class Verdict:
     flags: tuple[str, ...] = ()
 
 
+SECOND = "u2netp"
+"""The model of the second look, as the configuration has it."""
 Method = Callable[[Image], Found]
 Judge = Callable[[Sequence[Image], Sequence[Found]], list[Verdict]]
 
@@ -58,9 +68,14 @@ class Line:
         return found, self.judge(images, found)
 
 
-def lines(session: Session) -> dict[str, Line]:
+def lines(session: "RememberingSession") -> dict[str, Line]:
     """What is compared, by name; the first is what all others are held against."""
-    return {"plain": Line(plain(session), largest_object)}
+    second = None if session.model.name == SECOND else session.beside(SECOND)
+    return {
+        "plain": Line(plain(session), largest_object),
+        "refined": Line(refined(Finder(session, second, 0.5)), judged),
+        "dense": Line(refined(Finder(session, second, 0.5, dense=True)), judged),
+    }
 
 
 def plain(session: Session, threshold: float = 0.5) -> Method:
@@ -72,6 +87,79 @@ def plain(session: Session, threshold: float = 0.5) -> Method:
         return Found(probabilities > threshold, {"peak_probability": peak})
 
     return method
+
+
+def refined(finder: Finder) -> Method:
+    """What the daemon does."""
+
+    def method(image: Image) -> Found:
+        found = finder.find(image)
+        return Found(found.mask, {"peak_probability": found.peak, **found.evidence})
+
+    return method
+
+
+def judged(images: Sequence[Image], found: Sequence[Found]) -> list[Verdict]:
+    """What the daemon's judge says; the well is taken for a plate of its own."""
+    labelled = [label(one.mask) for one in found]
+    frames = [
+        _frame(number, image, one, labels)
+        for number, (image, one, labels) in enumerate(zip(images, found, labelled, strict=True))
+    ]
+    bounds = Flags().bounds()
+    first = judge(frames, limits([], bounds), "one")
+    known = [
+        {flag: check["value"] for flag, check in json.loads(verdict.checks).items()}
+        for verdict in first
+    ]
+    return [
+        Verdict(
+            np.asarray(ndimage.binary_fill_holes(labels == verdict.spheroid), dtype=bool)
+            if verdict.spheroid
+            else np.zeros(labels.shape, bool),
+            tuple(filter(None, verdict.flags.split(","))),
+        )
+        for labels, verdict in zip(
+            labelled, judge(frames, limits(known, bounds), "one"), strict=True
+        )
+    ]
+
+
+def _frame(number: int, image: Image, found: Found, labels: NDArray[np.intp]) -> Frame:
+    """As the daemon has it from CellProfiler; scikit-image's numbers differ in the rounding."""
+    height, width = labels.shape
+    candidates = [
+        Candidate(
+            number=one.label,
+            area_px=float(one.area),
+            x=one.centroid[1],
+            y=one.centroid[0],
+            solidity=one.solidity,
+            eccentricity=one.eccentricity,
+            form_factor=4 * np.pi * one.area / max(one.perimeter, 1) ** 2,
+            top=one.bbox[0],
+            left=one.bbox[1],
+            bottom=one.bbox[2],
+            right=one.bbox[3],
+            intensity=float(one.image_intensity[one.image].mean()) / 255,
+        )
+        for one in regionprops(labels, intensity_image=grey_of(image))
+    ]
+    candidates.sort(key=lambda one: -one.area_px)
+    return Frame(
+        measurement_id=number,
+        timepoint=number,
+        hours=float(number),
+        width=width,
+        height=height,
+        peak_probability=found.evidence["peak_probability"],
+        foreground_px=int(found.mask.sum()),
+        evidence=found.evidence,
+        candidates=candidates[:12],
+        n_objects=len(candidates),
+        area_px=candidates[0].area_px if candidates else 0.0,
+        object_number=candidates[0].number if candidates else None,
+    )
 
 
 def largest_object(_images: Sequence[Image], found: Sequence[Found]) -> list[Verdict]:
@@ -125,6 +213,10 @@ class RememberingSession:
         np.savez_compressed(temporary, p=made)
         temporary.replace(path)
         return np.asarray(made, dtype=np.float32)
+
+    def beside(self, name: str) -> "RememberingSession":
+        """Another model, remembered in the same place."""
+        return RememberingSession(name, self._folder.parent, self._threads)
 
     def _open(self) -> Session:
         if self._session is None:

@@ -12,6 +12,7 @@ from spheroidd.errors import ConfigError
 from spheroidd.home import installation_home
 from spheroidd.intake.naming import check_pattern
 from spheroidd.measure.pipelines import SHIPPED
+from spheroidd.measure.quality import FLAGS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 GOOD = "watch: [{path: export}]\nstate_dir: state\n"
@@ -144,3 +145,44 @@ def test_the_installation_lies_beside_the_venv_if_it_was_put_there(
     assert installation_home() == beside
     monkeypatch.setenv("SPHEROIDD_HOME", str(tmp_path / "other"))
     assert installation_home() == tmp_path / "other"
+
+
+def test_a_flags_limit_is_one_number_or_two_bounds(tmp_path: Path) -> None:
+    flags = load(tmp_path, GOOD + "flags: {area_jump: 0.2, low_focus: [3, 3]}\n").flags
+    assert flags.bounds()["area_jump"] == (0.2, 0.2)
+    assert flags.bounds()["low_focus"] == (3, 3)
+    assert set(FLAGS) - set(flags.bounds()) == {"no_spheroid"}
+    for flag, (low, high) in load(tmp_path, GOOD).flags.bounds().items():
+        assert 0 < low <= high, flag
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ("area_jump: [0.3, 0.1]", "flags.area_jump: the lower bound comes first"),
+        ("area_jump: -1", "flags.area_jump[0] is -1: must be greater than 0"),
+        ("area_jump: .nan", "flags.area_jump[0] is nan: must be a finite number"),
+        ("area_jump: [0.1]", "flags.area_jump[1]"),
+        ("area_jump: [0.1, 0.2, 0.3]", "flags.area_jump"),
+        ("low_solidity: [0.5, 1.5]", "flags.low_solidity[1] is 1.5: must be less than or equal"),
+        ("low_focus: 0.5", "flags.low_focus[0] is 0.5: must be greater than or equal to 1"),
+        ("ghost: 1", "flags.ghost is 1: no such setting; known here are ambiguous, area_jump,"),
+    ],
+)
+def test_what_limits_are_refused(tmp_path: Path, setting: str, told: str) -> None:
+    assert told in problems(tmp_path, GOOD + f"flags: {{{setting}}}\n")
+
+
+def test_settings_are_named_for_the_section_they_belong_to(tmp_path: Path) -> None:
+    told = problems(
+        tmp_path,
+        "watch: [{path: e, colour: 1}]\nstate_dir: s\nstyle: 1\n"
+        "measurement: {batch: {size: 1}, kind: 1}\n",
+    )
+    for line in (
+        "watch[0].colour is 1: no such setting; known here are extensions,",
+        "style is 1: no such setting; known here are flags, logging,",
+        "measurement.batch.size is 1: no such setting; known here are max_images, max_wait",
+        "measurement.kind is 1: no such setting; known here are batch, images,",
+    ):
+        assert line in told

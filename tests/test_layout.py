@@ -26,6 +26,8 @@ MAY_IMPORT = {
     "simulator": set(),
     "assembly": {"config", "store", "intake", "segment", "measure", "system"},
     "service": {"assembly", "config", "store", "system"},
+    "again": {"store", "segment", "measure"},
+    "remeasure": {"again", "assembly", "config", "store", "intake", "system"},
     "cli": {
         "config",
         "config_file",
@@ -35,6 +37,8 @@ MAY_IMPORT = {
         "segment",
         "measure",
         "service",
+        "again",
+        "remeasure",
         "assembly",
         "system",
         "report",

@@ -87,6 +87,25 @@ Extension = Annotated[
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
+def _both_bounds(value: Any) -> Any:
+    """One number is a limit that nothing moves."""
+    return (value, value) if isinstance(value, (int, float)) else value
+
+
+def _in_order(value: tuple[float, float]) -> tuple[float, float]:
+    if value[0] > value[1]:
+        raise ValueError("the lower bound comes first")
+    return value
+
+
+Share = Annotated[float, Field(gt=0, le=1)]
+Factor = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+_Both, _Order = BeforeValidator(_both_bounds), AfterValidator(_in_order)
+Limits = Annotated[tuple[Positive, Positive], _Both, _Order]
+Shares = Annotated[tuple[Share, Share], _Both, _Order]
+Factors = Annotated[tuple[Factor, Factor], _Both, _Order]
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
 
@@ -117,6 +136,12 @@ class Segmentation(_Section):
     device: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
     require: bool = False
     threshold: float = Field(default=0.5, gt=0, lt=1)
+    # Look again where the evidence asks for it, and draw boundaries anew on the image itself.
+    refine: bool = True
+    # The small model of the second look; `none`: the model looks again by itself.
+    second_model: Annotated[str, _absolute_file(".onnx")] = Field(default="u2netp", min_length=1)
+    # `dense` cuts off loose cells, debris and filaments.
+    spheroid: Literal["whole", "dense"] = "whole"
 
     @property
     def enabled(self) -> bool:
@@ -145,6 +170,32 @@ class Measurement(_Section):
     workers: Literal["auto", 1] = "auto"
 
 
+class Flags(_Section):
+    """Between which bounds each flag's limit may lie; the plate's own scatter decides where.
+
+    One number is a fixed limit. docs/flags.md says what each of them measures.
+    """
+
+    low_confidence: Shares = (0.75, 0.85)
+    several_objects: Shares = (0.1, 0.1)
+    ambiguous: Shares = (0.4, 0.4)
+    touches_border: Limits = (1, 1)
+    area_jump: Limits = (0.09, 0.15)
+    position_jump: Limits = (0.25, 1.0)
+    shape_jump: Limits = (0.1, 0.3)
+    low_focus: Factors = (3.0, 5.0)
+    exposure_shift: Limits = (8.0, 30.0)
+    low_solidity: Shares = (0.7, 0.85)
+    flip_flop: Shares = (0.6, 0.6)
+    missing_frame: Limits = (1, 1)
+    duplicate_frame: Limits = (1, 1)
+    disagreement: Shares = (0.8, 0.9)
+
+    def bounds(self) -> dict[str, tuple[float, float]]:
+        """Flag → the least and the highest limit."""
+        return self.model_dump()
+
+
 class Logging(_Section):
     """What the daemon tells: `auto` is readable on a terminal, JSON lines elsewhere."""
 
@@ -171,6 +222,7 @@ class Config(_Section):
     watch: tuple[Watch, ...] = Field(min_length=1)
     segmentation: Segmentation = Segmentation()
     measurement: Measurement = Field(default=Measurement(), validate_default=True)
+    flags: Flags = Flags()
     logging: Logging = Logging()
 
     @field_validator("watch")

@@ -3,21 +3,13 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from spheroidd.config import (
-    Batch,
-    Config,
-    Logging,
-    Measurement,
-    OverlapError,
-    Segmentation,
-    Watch,
-)
+from spheroidd.config import Config, OverlapError
 from spheroidd.errors import ConfigError
 
 
@@ -118,13 +110,14 @@ def _advice(detail: ErrorDetails) -> list[str]:
 def _siblings(location: tuple[int | str, ...]) -> list[str]:
     """The settings that exist where an unknown one was found."""
     section: type[BaseModel] = Config
-    sections: dict[str, type[BaseModel]] = {
-        "watch": Watch,
-        "segmentation": Segmentation,
-        "measurement": Measurement,
-        "batch": Batch,
-        "logging": Logging,
-    }
     for part in location[:-1]:
-        section = sections.get(str(part), section)
+        if isinstance(part, str):
+            section = _section_of(section.model_fields[part].annotation) or section
     return sorted(section.model_fields)
+
+
+def _section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a setting holds, be it one or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_of, get_args(annotation))), None)

@@ -6,13 +6,11 @@ with the ledger between them.
 
 import contextlib
 import os
-import signal
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from structlog.typing import FilteringBoundLogger
 
@@ -25,6 +23,7 @@ from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health
 from spheroidd.system.lock import only_one
 from spheroidd.system.notify import notify
+from spheroidd.system.signals import stop_signals
 
 _TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
@@ -49,7 +48,7 @@ def run(
     """
     folder = StateFolder(config.state_dir)
     folder.create()
-    with only_one(folder.lock), _database(folder) as database, _signals() as stopping:
+    with only_one(folder.lock), _database(folder) as database, stop_signals() as stopping:
         health = Health(database)
         health.started(time.time(), pid=os.getpid(), version=__version__)
         try:
@@ -139,7 +138,7 @@ def _idle(parts: Parts, stopping: threading.Event) -> bool:
 
 def _unfinished(parts: Parts) -> int:
     counts = parts.ledger.counts()
-    return counts["waiting"] + counts["ready"] + counts["segmented"]
+    return sum([counts["waiting"], counts["ready"], counts["segmented"], parts.histories.pending()])
 
 
 def _troubles(parts: Parts) -> Iterator[str]:
@@ -182,25 +181,3 @@ def _database(folder: StateFolder) -> Iterator[Database]:
         yield database
     finally:
         database.close()
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[threading.Event]:
-    """SIGTERM and SIGINT set a flag; the second one ends the process at once.
-
-    Nothing is lost by that: claims are handed back at the next start, and the worker
-    ends when its standard input closes.
-    """
-    stopping = threading.Event()
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if stopping.is_set():
-            os._exit(128 + number)
-        stopping.set()
-
-    previous = {n: signal.signal(n, handle) for n in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

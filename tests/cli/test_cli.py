@@ -255,6 +255,28 @@ def test_who_may_only_read_sees_the_status_of_a_stopped_daemon(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("folder_mode", "file_mode"), [(0o755, 0o644), (0o777, 0o644), (0o755, 0o666)]
+)
+def test_who_may_not_write_is_told_whose_work_it_is(
+    folder_mode: int, file_mode: int, as_nobody: AsNobody, open_folder: Path
+) -> None:
+    config, state = open_folder / "c.yaml", open_folder / "state"
+    config.write_text(f"watch: [{{path: {open_folder}/export}}]\nstate_dir: {state}\n")
+    state.mkdir()
+    one_failed_image(state)
+    (state / "spheroidd.db").chmod(file_mode)
+    state.chmod(folder_mode)
+    before = (state / "spheroidd.db").read_bytes()
+    done = as_nobody("-m", "spheroidd", "retry", "-c", str(config))
+    assert done.returncode == 1, done.stderr
+    assert "sudo -u spheroidd" in done.stderr
+    assert "write" in done.stderr
+    assert "damaged" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (state / "spheroidd.db").read_bytes() == before
+
+
 def test_a_lock_of_another_user_is_told_in_words(as_nobody: AsNobody, open_folder: Path) -> None:
     config, state = open_folder / "c.yaml", open_folder / "state"
     config.write_text(f"watch: [{{path: {open_folder}/export}}]\nstate_dir: {state}\n")

@@ -28,6 +28,12 @@ def pipelines() -> Path:
 
 
 @pytest.fixture(scope="session")
+def saving() -> Path:
+    """`mask.cppipe` with OverlayOutlines and SaveImages: it saves <key>_outline.png."""
+    return Path(__file__).parent / "pipelines" / "saving.cppipe"
+
+
+@pytest.fixture(scope="session")
 def warm(cellprofiler: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """One worker for all tests that do it no harm."""
     scratch = tmp_path_factory.mktemp("scratch")

@@ -1,11 +1,10 @@
-"""The pure decisions of the room: when a batch is due, which object, which flags."""
+"""The pure decisions of the room: when a batch is due, which object."""
 
 from typing import Any
 
 import pytest
 
 from spheroidd.measure.batches import Due, Rule, next_batch
-from spheroidd.measure.quality import flags
 from spheroidd.measure.spheroid import choose
 from spheroidd.store.database import timestamp
 from spheroidd.store.images import Pending
@@ -43,29 +42,11 @@ def test_neither_fresh_images_nor_suspects_starve() -> None:
     assert next_batch(waiting, RULE, NOW, suspects_first=True) == Due("P", True, 1)
 
 
-def found(area: float | None, box: tuple[int, int, int, int] = (5, 5, 9, 9)) -> ObjectRecord:
-    sides = ("Minimum_X", "Minimum_Y", "Maximum_X", "Maximum_Y")
-    features = {f"AreaShape_BoundingBox{s}": float(v) for s, v in zip(sides, box, strict=True)}
-    return ObjectRecord("Spheroids", 1, area, features)
+def found(area: float | None) -> ObjectRecord:
+    return ObjectRecord("Spheroids", 1, area, {"AreaShape_Area": area})
 
 
 def test_the_spheroid_is_the_largest_and_the_choice_is_repeatable() -> None:
     assert choose([]) is None
     assert choose([found(None), found(0.0)]) is None
     assert choose([found(5), found(9), found(9), found(None)]) == 1
-
-
-@pytest.mark.parametrize(
-    ("objects", "spheroid", "raised"),
-    [
-        ([], None, ["no_spheroid"]),
-        ([found(5)], 0, []),
-        ([found(5), found(4)], 0, ["several_objects"]),
-        ([found(5, (0, 5, 9, 9))], 0, ["touches_border"]),
-        ([found(5, (5, 5, 9, 20))], 0, ["touches_border"]),
-        ([found(5, (5, 5, 30, 9))], 0, ["touches_border"]),
-        ([found(5), found(4, (0, 0, 30, 20))], 0, ["several_objects"]),
-    ],
-)
-def test_flags(objects: Any, spheroid: int | None, raised: list[str]) -> None:
-    assert flags(objects, spheroid, (20, 30)) == raised

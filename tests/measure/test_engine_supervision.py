@@ -313,7 +313,7 @@ def many(write_image: Write, disc: Draw) -> list[ImageInput]:
 
 
 def test_killed_in_the_middle_of_a_batch(
-    own: Engine, clock: Clock, pipelines: Path, tmp_path: Path, many: list[ImageInput]
+    own: Engine, clock: Clock, saving: Path, tmp_path: Path, many: list[ImageInput]
 ) -> None:
     own.start()
     outlines = (tmp_path / "batch").glob
@@ -325,19 +325,19 @@ def test_killed_in_the_middle_of_a_batch(
     thread = threading.Thread(target=kill)
     thread.start()
     with pytest.raises(WorkerFailedError, match="code -9"):
-        own.measure(pipelines / "mask.cppipe", many, tmp_path / "batch")
+        own.measure(saving, many, tmp_path / "batch")
     thread.join()
     with pytest.raises(EngineError, match="not started again yet"):
-        own.measure(pipelines / "mask.cppipe", many[:1], tmp_path / "batch")
+        own.measure(saving, many[:1], tmp_path / "batch")
     clock.now += 1
-    outcomes = own.measure(pipelines / "mask.cppipe", many[:2], tmp_path / "batch")
+    outcomes = own.measure(saving, many[:2], tmp_path / "batch")
     assert [outcome.error for outcome in outcomes.values()] == [None, None]
 
 
 def test_stop_needs_only_the_first_step_even_while_it_measures(
     own: Engine,
     events: Events,
-    pipelines: Path,
+    saving: Path,
     tmp_path: Path,
     many: list[ImageInput],
 ) -> None:
@@ -350,7 +350,7 @@ def test_stop_needs_only_the_first_step_even_while_it_measures(
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(EngineError):
-        own.measure(pipelines / "mask.cppipe", many, tmp_path / "batch")
+        own.measure(saving, many, tmp_path / "batch")
     thread.join()
     assert not events.named("worker.wont_end")
     assert [fields["code"] for fields in events.named("worker.stopped")] == [0]
@@ -370,11 +370,11 @@ def test_a_late_batch_is_ended(
 
 
 def test_no_orphan_when_the_daemon_is_killed_while_it_measures(
-    cellprofiler: Path, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+    cellprofiler: Path, saving: Path, tmp_path: Path, write_image: Write, disc: Draw
 ) -> None:
     given = {
         "python": cellprofiler,
-        "pipeline": pipelines / "mask.cppipe",
+        "pipeline": saving,
         "folder": tmp_path / "batch",
         "scratch": tmp_path / "scratch",
         **write_image("one", disc()).files,
@@ -399,7 +399,8 @@ def test_memory_stays_flat(
     images = [write_image(f"k{number}", large) for number in range(4)]
     sizes = []
     for batch in range(20):
-        own.measure(pipelines / "mask.cppipe", images, tmp_path / f"batch{batch}")
+        folder = tmp_path / f"batch{batch}"
+        own.measure(pipelines / "mask.cppipe", images, folder, labels_of="Spheroids")
         sizes.append(psutil.Process(own.pid).memory_info().rss / 2**20)
     # Without gc.collect and malloc_trim it grows by 40 to 60 MiB, with them by 2 or 3.
     assert max(sizes) - sizes[2] < 20, sizes

@@ -6,12 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image as Pillow
 
 from made_up import NOW, admission
 from spheroidd.errors import EngineError
 from spheroidd.measure.batches import Rule
 from spheroidd.measure.engine import ImageInput, ImageOutcome
-from spheroidd.measure.stage import MeasureStage, Protocol
+from spheroidd.measure.outcome import Protocol
+from spheroidd.measure.stage import MeasureStage
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
@@ -28,6 +30,8 @@ class Scripted:
         self.kills: set[str] = set()
         self.down = False
         self.features: dict[str, float | None] = {"AreaShape_Area": 50.0}
+        self.labels: np.ndarray | None = None  # what it hands over as the objects' picture
+        self.handed: list[Path] = []
 
     def start(self) -> None:
         pass
@@ -36,15 +40,26 @@ class Scripted:
         pass
 
     def measure(
-        self, _pipeline: Path, images: Sequence[ImageInput], _folder: Path
+        self, _pipeline: Path, images: Sequence[ImageInput], folder: Path, *, labels_of: str
     ) -> Mapping[str, ImageOutcome]:
+        assert labels_of == "Spheroids"
         if self.down or any(image.plate in self.kills or image.well in self.kills
                             for image in images):  # fmt: skip
             raise EngineError("the worker ended without an answer")
         return {
-            image.key: ImageOutcome(image.key, None, {"Spheroids": [self.features]})
+            image.key: ImageOutcome(
+                image.key, None, {"Spheroids": [self.features]},
+                labels=self._keep(folder / f"{image.key}.png"),
+            )
             for image in images
-        }
+        }  # fmt: skip
+
+    def _keep(self, path: Path) -> Path | None:
+        if self.labels is None:
+            return None
+        Pillow.fromarray(self.labels).save(path)
+        self.handed.append(path)
+        return path
 
 
 class Bench:
@@ -148,3 +163,71 @@ def test_a_stop_in_the_middle_of_a_batch_makes_no_suspects(bench: Bench) -> None
     assert bench.database.rows("SELECT DISTINCT attempts, claimed_at FROM images") == [
         {"attempts": 0, "claimed_at": None}
     ]
+
+
+def outlines(bench: Bench) -> list[str | None]:
+    return [row["outline_path"] for row in bench.database.rows(
+        "SELECT outline_path FROM measurements ORDER BY id")]  # fmt: skip
+
+
+def test_the_outline_is_drawn_and_what_it_was_drawn_from_goes(bench: Bench) -> None:
+    bench.segmented("A1", "A2")
+    bench.engine.labels = np.zeros((9, 9), np.uint16)
+    bench.engine.labels[3:6, 3:6] = 1
+    bench.work()
+    assert len(bench.engine.handed) == 2
+    assert not any(path.exists() for path in bench.engine.handed)
+    for path, well in zip(outlines(bench), ("A1", "A2"), strict=True):
+        assert path is not None
+        assert path.startswith(f"images/P/{well}/1.")
+        assert path.endswith(".outline.jpg")
+        with Pillow.open(bench.folder.root / path) as picture:
+            pixels = np.asarray(picture).astype(int)
+        assert pixels.shape == (9, 9, 3)
+        # a red object line has no blue; JPEG blurs, and black stays darker than it
+        assert pixels[3:6, 3:6, 0].mean() > 150 > pixels[0, :, 0].mean()
+
+
+@pytest.mark.parametrize("labels", [None, np.ones((9, 4), np.uint16)], ids=["none", "a part"])
+def test_without_an_outline_there_is_an_area_and_one_warning(
+    labels: np.ndarray | None, bench: Bench, captured_log: Any
+) -> None:
+    bench.segmented("A1", "A2", "A3")
+    bench.engine.labels = labels
+    bench.work()
+    assert set(bench.states().values()) == {"measured"}
+    assert outlines(bench) == [None] * 3
+    [warning] = [event for event in captured_log[1] if event["level"] == "warning"]
+    assert "no outline picture" in warning["event"]
+    assert (warning["plate"], warning["images"]) == ("P", 3)
+    assert not any(path.exists() for path in bench.engine.handed)
+
+
+def test_a_full_disk_loses_no_outline(bench: Bench) -> None:
+    """What can't be written is tried again, with the image that it belongs to."""
+    bench.segmented("A1")
+    bench.engine.labels = np.ones((9, 9), np.uint16)
+    blocked = bench.folder.root / bench.folder.plate("P")
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("in the way")
+    with pytest.raises(OSError, match="P"):
+        bench.stage.step(NOW + 30)
+    assert not any(path.exists() for path in bench.engine.handed)
+    bench.stage.hand_back()
+    blocked.unlink()
+    bench.work()
+    assert bench.states() == {"A1": "measured"}
+    assert None not in outlines(bench)
+
+
+def test_half_an_outline_of_a_killed_daemon_goes(bench: Bench) -> None:
+    bench.segmented("A1")
+    well = bench.folder.root / bench.folder.well("P", "A1")
+    well.mkdir(parents=True)
+    half, whole, mask = (
+        well / name for name in (".1.1.outline.jpg.77.part", "1.1.outline.jpg", ".1.1.mask.77.part")
+    )
+    for path in (half, whole, mask):
+        path.write_bytes(b"x")
+    bench.stage.start(NOW)
+    assert sorted(well.iterdir()) == [mask, whole], "a mask may be in the making"

@@ -13,16 +13,18 @@ from PIL import Image
 from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.engine import Engine, ImageInput
 
+HERE = Path(__file__).parent / "pipelines"
 Write = Callable[..., ImageInput]
 Draw = Callable[..., np.ndarray]
 
 
 @pytest.fixture
 def changed(pipelines: Path, tmp_path: Path) -> Callable[..., Path]:
-    """A shipped pipeline with some text replaced, which must have been there."""
+    """A shipped pipeline, or one of `HERE`, with some text replaced, which must have been there."""
 
     def change(name: str, **replacements: str) -> Path:
-        text = (pipelines / f"{name}.cppipe").read_text(encoding="utf-8")
+        folder = HERE if name == "saving" else pipelines
+        text = (folder / f"{name}.cppipe").read_text(encoding="utf-8")
         for old, new in replacements.items():
             assert old in text
             text = text.replace(old, new)
@@ -180,7 +182,7 @@ def test_a_wrong_pipeline_is_refused_by_name(
 ) -> None:
     pid = warm.pid
     with pytest.raises(PipelineError, match=said) as caught:
-        warm.validate(changed("mask", **replacements))
+        warm.validate(changed("saving", **replacements))
     assert "changed.cppipe" in str(caught.value)
     assert warm.pid == pid, "a wrong pipeline is no reason to replace the worker"
 
@@ -223,7 +225,7 @@ def test_loaddata_pipelines_give_the_same_numbers(
 
 
 def test_a_bad_image_fails_alone(
-    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+    warm: Engine, saving: Path, tmp_path: Path, write_image: Write, disc: Draw
 ) -> None:
     names = ("truncated", "text", "missing", "no mask", "sizes", "deep", "floats")
     bad = {key: write_image(key, disc()) for key in names}
@@ -238,7 +240,7 @@ def test_a_bad_image_fails_alone(
     np.save(floats, disc().astype(float))
     bad["floats"].files["Mask"] = floats  # type: ignore[index]
     images = [write_image("good1", disc()), *bad.values(), write_image("good2", disc())]
-    outcomes = warm.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+    outcomes = warm.measure(saving, images, tmp_path / "batch")
     assert {key for key, outcome in outcomes.items() if outcome.error} == set(names)
     assert all(outcome.objects == {} for outcome in outcomes.values() if outcome.error)
     assert "uses Mask" in (outcomes["no mask"].error or "")
@@ -254,7 +256,7 @@ def test_an_image_that_fails_late_has_no_result(
     """The objects are found, then saving fails: CellProfiler itself would exit with 0."""
     (tmp_path / "batch" / "bad_outline.png").mkdir(parents=True)
     images = [write_image("bad", disc()), write_image("good", disc())]
-    outcomes = warm.measure(changed("mask"), images, tmp_path / "batch")
+    outcomes = warm.measure(changed("saving"), images, tmp_path / "batch")
     assert (outcomes["bad"].error or "").startswith("SaveImages: ")
     assert outcomes["bad"].objects == {}
     assert outcomes["good"].error is None
@@ -271,7 +273,7 @@ def test_spreadsheets_that_cannot_be_written_fail_the_batch(
 
 
 def test_two_wells_with_equal_names_stay_apart(
-    warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
+    warm: Engine, saving: Path, tmp_path: Path, write_image: Write, disc: Draw
 ) -> None:
     (tmp_path / "A1").mkdir()
     (tmp_path / "B2").mkdir()
@@ -282,7 +284,7 @@ def test_two_wells_with_equal_names_stay_apart(
             name: path.rename(tmp_path / well / f"{name}.png") for name, path in image.files.items()
         }
         images.append(ImageInput(f"{well}_img", "P", well, 1, files))
-    outcomes = warm.measure(pipelines / "mask.cppipe", images, tmp_path / "batch")
+    outcomes = warm.measure(saving, images, tmp_path / "batch")
     for image, radius in zip(images, (20, 40), strict=True):
         (found,) = outcomes[image.key].objects["Spheroids"]
         assert found["AreaShape_Area"] == disc(radius=radius).sum()
@@ -372,8 +374,7 @@ def test_a_pipeline_that_can_give_no_area_is_refused(
     path.write_text(without_modules(text, "MeasureObjectSizeShape"), encoding="utf-8")
     with pytest.raises(PipelineError, match="add MeasureObjectSizeShape for Spheroids"):
         warm.validate(path)
-    gone = ("IdentifyPrimaryObjects", "MeasureObjectIntensity", "MeasureObjectSizeShape",
-            "OverlayOutlines", "SaveImages")  # fmt: skip
+    gone = ("IdentifyPrimaryObjects", "MeasureObjectIntensity", "MeasureObjectSizeShape")
     path.write_text(without_modules(text, *gone), encoding="utf-8")
     crop = CROP.format("Rectangle").replace("Mouse", "Coordinates")
     path = with_modules(path, path.read_text(encoding="utf-8"), crop)
@@ -396,7 +397,7 @@ def test_objects_come_in_the_order_of_the_pipeline(
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        (CREATE_BATCH_FILES, "CreateBatchFiles .module 7 .*cluster"),
+        (CREATE_BATCH_FILES, "CreateBatchFiles .module 5 .*cluster"),
         (IDENTIFY_BY_HAND, "IdentifyObjectsManually .*person"),
         (CROP.format("Rectangle"), "Crop .*cropping method.*Mouse"),
     ],
@@ -436,7 +437,7 @@ def test_what_is_saved_elsewhere_lands_in_the_batch_folder(
     other.mkdir()
     where = place.format(other if place.startswith("Else") else "other")
     path = changed(
-        "mask",
+        "saving",
         **{
             "location:Default Output Folder|\n    Image": f"location:{where}\n    Image",
             "in the output folder?:No": "in the output folder?:Yes",
@@ -474,14 +475,14 @@ def test_a_file_name_that_is_a_path_is_refused(
     replacements: dict[str, str], warm: Engine, changed: Callable[..., Path]
 ) -> None:
     with pytest.raises(PipelineError, match="can't hold '/'"):
-        warm.validate(changed("mask", **replacements))
+        warm.validate(changed("saving", **replacements))
 
 
 def test_pictures_told_apart_by_their_folders_alone_are_refused(
-    warm: Engine, pipelines: Path, tmp_path: Path
+    warm: Engine, saving: Path, tmp_path: Path
 ) -> None:
     """In the one folder of a batch, one would overwrite the other."""
-    text = (pipelines / "mask.cppipe").read_text(encoding="utf-8")
+    text = saving.read_text(encoding="utf-8")
     first = next(part for part in text.split("\n\n") if part.startswith("SaveImages"))
     _, *settings = first.replace("Default Output Folder|", "Elsewhere...|/second").splitlines()
     again = "\n".join(["SaveImages 16", *settings])
@@ -503,7 +504,7 @@ def test_keys_must_make_file_names(
 @pytest.mark.parametrize(
     ("module", "said"),
     [
-        (TRACK_OBJECTS, "TrackObjects .module 7 .*several images"),
+        (TRACK_OBJECTS, "TrackObjects .module 5 .*several images"),
         (PROJECTION, "MakeProjection .*several images"),
     ],
 )
@@ -518,7 +519,7 @@ def test_modules_that_mix_images_are_refused(
 
 
 def test_a_film_is_no_picture_of_one_image(warm: Engine, changed: Callable[..., Path]) -> None:
-    path = changed("mask", **{"type of image to save:Image": "type of image to save:Movie/Stack"})
+    path = changed("saving", **{"type of image to save:Image": "type of image to save:Movie/Stack"})
     with pytest.raises(PipelineError, match=r"SaveImages .*several images"):
         warm.validate(path)
 

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from spheroidd.measure.engine import Engine, ImageInput, ImageOutcome
+from spheroidd.measure.outline import read_labels
 
 Draw = Callable[..., np.ndarray]
 Count = Callable[[np.ndarray], list[int]]
@@ -121,21 +122,27 @@ def test_threshold_finds_a_dark_spheroid_on_uneven_light(
 
 
 @pytest.mark.parametrize("name", ["mask", "white-background", "threshold"])
-def test_outline_is_yellow_on_the_original(
+def test_the_objects_come_as_a_picture_of_their_numbers(
     name: str, warm: Engine, pipelines: Path, tmp_path: Path, write_image: Write, disc: Draw
 ) -> None:
-    warm.measure(pipelines / f"{name}.cppipe", [write_image("k1", disc())], tmp_path / "batch")
-    with Image.open(tmp_path / "batch" / "k1_outline.png") as picture:
-        assert (picture.mode, picture.size) == ("RGB", (160, 120))
-        pixels = np.asarray(picture)
-    yellow = (pixels == (255, 255, 0)).all(axis=2)
-    gray = (pixels == pixels[..., :1]).all(axis=2)
-    assert (yellow ^ gray).all()
-    assert set(np.unique(pixels[gray])) == {60, 150}
-    if name != "threshold":
-        inner = disc() & ~ndimage.binary_erosion(disc(), np.ones((3, 3)))
-        assert (yellow & ~inner).sum() == 0
-        assert yellow.sum() > 150
+    masks = {"two": disc(60, 40, 20) | disc(60, 110, 30), "empty": np.zeros((120, 160), bool)}
+    images = [write_image(key, mask) for key, mask in masks.items()]
+    path, batch = pipelines / f"{name}.cppipe", tmp_path / "batch"
+    outcomes = warm.measure(path, images, batch, labels_of="Spheroids")
+    for key, mask in masks.items():
+        picture = outcomes[key].labels
+        assert picture is not None
+        labels = read_labels(picture)
+        picture.unlink()
+        found = outcomes[key].objects["Spheroids"]
+        assert labels.shape == (120, 160)
+        assert np.bincount(labels.ravel(), minlength=1)[1:].tolist() == [
+            one["AreaShape_Area"] for one in found
+        ]
+        if name != "threshold":
+            assert ((labels > 0) == mask).all()
+    assert {path.suffix for path in batch.iterdir()} == {".csv"}
+    assert warm.measure(path, images, batch)["two"].labels is None, "nobody asked for it"
 
 
 @pytest.mark.parametrize("name", ["mask", "white-background", "threshold"])
@@ -144,12 +151,7 @@ def test_pipeline_says_what_it_needs(name: str, warm: Engine, pipelines: Path) -
     wanted = {"mask": {"Mask"}, "white-background": {"Spheroid"}, "threshold": set()}[name]
     assert set(info.images) == {"Original"} | wanted
     assert info.objects == info.measured == ("Spheroids",)
-    assert info.modules[-4:] == (
-        "MeasureObjectSizeShape",
-        "OverlayOutlines",
-        "SaveImages",
-        "ExportToSpreadsheet",
-    )
+    assert info.modules[-2:] == ("MeasureObjectSizeShape", "ExportToSpreadsheet")
 
 
 def test_published_result_to_the_pixel(

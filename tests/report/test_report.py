@@ -13,6 +13,7 @@ from made_up import NOW, measured
 from spheroidd.errors import SpheroiddError
 from spheroidd.report.export import export_csv, export_file
 from spheroidd.report.plots import growth_curves
+from spheroidd.report.sheet import contact_sheet
 from spheroidd.report.status import snapshot
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.health import Health
@@ -164,3 +165,36 @@ def test_the_picture_is_a_picture(database: Database, tmp_path: Path) -> None:
     with Pillow.open(tmp_path / "curves.png") as picture:
         assert picture.width > 500
         assert len(picture.convert("RGB").getcolors(100_000) or []) > 20
+
+
+@pytest.mark.parametrize(("plate", "well"), [(r"$\x$", "A1"), ("P", r"$\x$")])
+def test_what_would_be_a_wrong_formula_is_a_name(plate: str, well: str, tmp_path: Path) -> None:
+    draw_both(tmp_path, plate, well)
+
+
+def test_dollars_in_names_are_drawn(tmp_path: Path) -> None:
+    """As a formula, `$ and 10$` would lose its dollars and spaces."""
+
+    def widths(plate: str) -> list[int]:
+        """Of the plate's name, which is what lies highest."""
+        found = []
+        for path in draw_both(tmp_path, plate, "A1"):
+            with Pillow.open(path) as picture:
+                dark = np.asarray(picture.convert("L")) < 128
+            top = int(np.flatnonzero(dark.any(axis=1))[0])
+            columns = np.flatnonzero(dark[top : top + 10].any(axis=0))
+            found.append(int(columns[-1] - columns[0]))
+        return found
+
+    assert widths("5$ and 10$ plate") == pytest.approx(widths("5S and 10S plate"), rel=0.05)
+    assert widths("5 and10 plate") != pytest.approx(widths("5S and 10S plate"), rel=0.05)
+
+
+def draw_both(folder: Path, plate: str, well: str) -> tuple[Path, Path]:
+    """The growth curves and the contact sheet of one measurement."""
+    row = {"plate": plate, "well": well, "hours": 0.0, "area_px": 50.0, "area_um2": None,
+           "excluded": 0, "outline_path": "outline.jpg"}  # fmt: skip
+    Pillow.new("RGB", (64, 48), "white").save(folder / "outline.jpg")
+    growth_curves([row], folder / "curves.png")
+    contact_sheet([row], folder / "sheet.png", folder)
+    return folder / "curves.png", folder / "sheet.png"

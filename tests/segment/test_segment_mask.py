@@ -10,58 +10,29 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 
 from spheroidd.segment.files import whole
-from spheroidd.segment.mask import segment, write_mask, write_white
+from spheroidd.segment.mask import on_white, write_mask, write_white
 
 SHAPE = (5, 7)
 probability_maps = hnp.arrays(np.float32, SHAPE, elements=st.floats(0, 1, width=32))
 
 
-@given(probability_maps, hnp.arrays(np.uint8, SHAPE), st.floats(0, 0.99))
-def test_mask_and_composite_follow_their_formulas(probabilities, image, threshold) -> None:
-    found = segment(image, probabilities, threshold)
-    assert np.array_equal(found.mask, probabilities > threshold)
-    assert found.foreground_px == found.mask.sum()
-    assert found.peak_probability == probabilities.max()
-    if found.mask.any():
-        p = probabilities.astype(np.float64)
-        exact = p * image + (1 - p) * 255
-        assert np.abs(found.white - exact).max() <= 0.5 + 1e-4
-    else:
-        assert (found.white == 255).all()
-
-
-def test_a_pixel_at_the_threshold_is_background() -> None:
-    probabilities = np.array([[0.5, np.nextafter(np.float32(0.5), np.float32(1))]], np.float32)
-    assert segment(np.zeros((1, 2), np.uint8), probabilities, 0.5).mask.tolist() == [[False, True]]
-
-
-def test_weak_probabilities_leave_no_ghost() -> None:
-    image = np.zeros((4, 4, 3), np.uint8)
-    found = segment(image, np.full((4, 4), 0.4, np.float32), 0.5)
-    assert found.foreground_px == 0
-    assert found.white.shape == image.shape
-    assert (found.white == 255).all()
+@given(probability_maps, hnp.arrays(np.uint8, SHAPE))
+def test_the_composite_follows_its_formula(probabilities, image) -> None:
+    p = probabilities.astype(np.float64)
+    exact = p * image + (1 - p) * 255
+    assert np.abs(on_white(image, probabilities) - exact).max() <= 0.5 + 1e-4
 
 
 def test_colour_is_kept_on_white() -> None:
     image = np.full((2, 2, 3), (10, 20, 30), np.uint8)
-    probabilities = np.array([[1, 0], [1, 0]], np.float32)
-    found = segment(image, probabilities, 0.5)
-    assert found.white[0].tolist() == [[10, 20, 30], [255, 255, 255]]
+    white = on_white(image, np.array([[1, 0], [1, 0]], np.float32))
+    assert white[0].tolist() == [[10, 20, 30], [255, 255, 255]]
 
 
-@pytest.mark.parametrize(
-    ("image", "threshold"),
-    [
-        (np.zeros((2, 3), np.uint8), 0.5),
-        (np.zeros((2, 2), np.uint16), 0.5),
-        (np.zeros((2, 2), np.uint8), 1.0),
-        (np.zeros((2, 2), np.uint8), -0.1),
-    ],
-)
-def test_what_does_not_fit_is_refused(image, threshold) -> None:
-    with pytest.raises(ValueError, match=r"doesn't fit|not in"):
-        segment(image, np.zeros((2, 2), np.float32), threshold)
+@pytest.mark.parametrize("image", [np.zeros((2, 3), np.uint8), np.zeros((2, 2), np.uint16)])
+def test_what_does_not_fit_is_refused(image) -> None:
+    with pytest.raises(ValueError, match="doesn't fit"):
+        on_white(image, np.zeros((2, 2), np.float32))
 
 
 def test_files_read_back_identically(tmp_path: Path) -> None:

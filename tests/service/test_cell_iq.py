@@ -119,7 +119,9 @@ def test_every_picture_that_was_promised_is_there(live: Daemon) -> None:
     )
     for row in rows:
         assert row["outline_path"].startswith(f"images/{PLATE}/A1/")
+        assert (live.state / row["outline_path"]).stat().st_size < 300_000
         with Pillow.open(live.state / row["outline_path"]) as picture:
+            assert (picture.format, picture.size) == ("JPEG", (960, 540))
             pixels = np.asarray(picture.convert("RGB")).astype(int)
         yellow = (pixels[..., 0] > 200) & (pixels[..., 1] > 200) & (pixels[..., 2] < 80)
         assert yellow.sum() > 300
@@ -128,6 +130,7 @@ def test_every_picture_that_was_promised_is_there(live: Daemon) -> None:
         assert list((live.state / row["folder"]).glob("*.csv")), "CellProfiler's spreadsheets"
     assert not list((live.state / "handover").iterdir()), "originals go once they are measured"
     assert not list(live.state.rglob("*.part"))
+    assert not list(live.state.rglob("labels-*")), "what the outlines were drawn from"
 
 
 def test_stopped_it_has_nothing_in_hand(live: Daemon) -> None:

@@ -5,13 +5,15 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database as SqliteUtils
 
 from made_up import NOW, admission
 from spheroidd.errors import StoreError
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import BACK_OFF, Admission, ClaimLostError, Image
 from spheroidd.store.ledger import Ledger
-from spheroidd.store.reader import Reader
+from spheroidd.store.reader import SCHEMA, Reader
+from spheroidd.store.schema import migrations
 
 
 def facts(sha: str = "x") -> Admission:
@@ -179,6 +181,24 @@ def test_readers_can_not_write_and_do_not_make_a_database(tmp_path: Path) -> Non
     Database(tmp_path / "spheroidd.db").close()
     with Reader(tmp_path / "spheroidd.db") as reader, pytest.raises(sqlite3.OperationalError):
         reader.rows("DELETE FROM images RETURNING id")
+
+
+def test_readers_say_what_to_do_about_a_database_from_before_an_upgrade(tmp_path: Path) -> None:
+    path = tmp_path / "spheroidd.db"
+    before = SqliteUtils(path)
+    migrations.apply(before, stop_before="m002_runs_reviews_checks")
+    before.close()
+    content = path.read_bytes()
+    with pytest.raises(StoreError, match="an older spheroidd") as caught:
+        Reader(path)
+    assert "Start the daemon once" in caught.value.hint
+    assert path.read_bytes() == content
+    Database(path).close()
+    Reader(path).close()
+
+
+def test_readers_know_the_newest_migration() -> None:
+    assert [one.name for one in migrations.pending(SqliteUtils(memory=True))][-1] == SCHEMA
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from spheroidd.cli import demo, engine, look, models, run
+from spheroidd.cli import demo, engine, look, models, remeasure, review, run, runs
 from spheroidd.cli.terminal import complain, say
 from spheroidd.errors import SpheroiddError
 
@@ -53,6 +53,9 @@ def _top(
 
 run.add_to(app)
 look.add_to(app)
+remeasure.add_to(app)
+runs.add_to(app)
+review.add_to(app)
 models.add_to(app)
 engine.add_to(app)
 demo.add_to(app)

@@ -186,6 +186,8 @@ def _report(to: Path) -> None:
     growth_curves(rows, picture, curves)
     for number, plate in enumerate(sorted(plates), start=1):
         sheet = to / f"outlines-{number}.png"
+        if not plates[plate]:
+            continue  # no outline could be drawn; the log says so
         contact_sheet(plates[plate], sheet, to / "state")
         say(f"outlines of {plate}: {sheet.resolve()}")
     say(f"{len(rows)} of {len(truths)} images measured; everything is in {to}/")

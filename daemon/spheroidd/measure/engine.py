@@ -19,7 +19,7 @@ LONGEST_BACK_OFF = 60.0
 class ImageInput:
     """One image to measure.
 
-    `key` is unique within a batch and becomes part of file names (`<key>_outline.png`).
+    `key` is unique within a batch and becomes part of the names of files that pipelines save.
     `files` maps Original, Spheroid (on white) and Mask, as far as the pipeline uses them,
     to 8-bit PNG or .npy files of equal height and width.
     """
@@ -38,12 +38,14 @@ class ImageOutcome:
     `objects` maps each kind of object to one dict per object; lengths are in pixels, a
     value CellProfiler could not compute is None.  No objects is a result, not an error.
     `image` has what the pipeline measures on the image as a whole, thresholds and counts too.
+    `labels`: a picture of the objects' numbers, see `outline.read_labels`; the caller's to remove.
     """
 
     key: str
     error: str | None
     objects: Mapping[str, list[dict[str, float | None]]]
     image: Mapping[str, float | None] = field(default_factory=dict)
+    labels: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,11 @@ class Engine:
         return info
 
     def measure(
-        self, pipeline: Path, images: Sequence[ImageInput], folder: Path
+        self,
+        pipeline: Path,
+        images: Sequence[ImageInput],
+        folder: Path,
+        labels_of: str | None = None,
     ) -> dict[str, ImageOutcome]:
         """Run a pipeline over a batch.
 
@@ -185,6 +191,7 @@ class Engine:
             folder: a folder for this batch alone, created if missing.  All that the
                 pipeline saves lands there, whatever folder it names, and overwrites
                 what an earlier try left.
+            labels_of: the objects whose numbers are wanted as `labels`, where possible.
 
         Returns an outcome for every key: a bad image fails alone.
         Raises PipelineError, or EngineError if the batch as a whole failed.
@@ -203,6 +210,7 @@ class Engine:
             sha256=checked.sha256,
             names=checked.names,
             output=str(folder.absolute()),
+            labels_of=labels_of,
             images=[_as_message(image) for image in images],
         )
         said = {key: found for reply in replies for key, found in reply["images"].items()}
@@ -306,7 +314,8 @@ def _outcome(key: str, said: Mapping[str, Any]) -> ImageOutcome:
         ]
         for name, found in said["objects"].items()
     }  # fmt: skip
-    return ImageOutcome(key, said["error"], objects, said["image"])
+    labels = Path(said["labels"]) if said.get("labels") else None
+    return ImageOutcome(key, said["error"], objects, said["image"], labels)
 
 
 def _error_of(reply: Mapping[str, object], pipeline: Path) -> EngineError:

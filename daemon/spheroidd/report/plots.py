@@ -36,12 +36,14 @@ def growth_curves(rows: Sequence[Row], path: Path, truth: Truth | None = None) -
             _line(axis, well, points, column, index)
             for hours, area in _true(truth, plate, well):
                 axis.plot(hours, area, "--", color=_COLOURS[index % 7], lw=1, alpha=0.6)
-        axis.set_title(plate, fontsize=10)
+        axis.set_title(plate, fontsize=10, parse_math=False)  # a $ in a name begins no formula
         axis.set_xlabel("hours since the plate's first image")
         axis.set_ylabel(f"spheroid area ({unit})")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.25)
-        axis.legend(fontsize=8, ncols=2, handles=_legend(axis, truth))
+        legend = axis.legend(fontsize=8, ncols=2, handles=_legend(axis, truth))
+        for text in legend.get_texts():
+            text.set_parse_math(False)
         axis.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)

@@ -17,7 +17,7 @@ def contact_sheet(rows: Sequence[Row], path: Path, state_dir: Path) -> None:
     """Draw outlines on the originals, one row per time point, one column per well.
 
     Args:
-        rows: of `store.reading.outlines`, all of one plate.
+        rows: of `store.reading.outlines`, all of one plate, at least one.
         path: the PNG to write.
         state_dir: what outline paths are relative to.
     """
@@ -26,7 +26,8 @@ def contact_sheet(rows: Sequence[Row], path: Path, state_dir: Path) -> None:
         wells.setdefault(row["well"], []).append(row)
     figure = Figure(figsize=(2.1 * len(wells), 4.0), layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
-    figure.suptitle(rows[0]["plate"], fontsize=10)
+    # A $ in a name begins no formula.
+    figure.suptitle(rows[0]["plate"], fontsize=10, parse_math=False)
     grid = figure.subplots(3, len(wells), squeeze=False)
     for column, (well, series) in enumerate(wells.items()):
         for line, row in enumerate((series[0], series[len(series) // 2], series[-1])):
@@ -37,7 +38,7 @@ def contact_sheet(rows: Sequence[Row], path: Path, state_dir: Path) -> None:
             )
             axis.set_xlabel(f"{row['hours']:g} h: {area:,.0f} {unit}", fontsize=7)
             axis.set(xticks=[], yticks=[])
-        grid[0][column].set_title(well, fontsize=9)
+        grid[0][column].set_title(well, fontsize=9, parse_math=False)
     figure.savefig(path, dpi=110)
 
 

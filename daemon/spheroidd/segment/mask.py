@@ -1,6 +1,5 @@
-"""From probabilities to the mask and the white-background image. Pure, but for the two writers."""
+"""The two pictures of a segmentation: the mask, and the image on white."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,63 +11,26 @@ from spheroidd.segment.files import whole
 WHITE = 255
 
 
-@dataclass(frozen=True)
-class Segmentation:
-    """One image, segmented.
+def on_white(image: NDArray[np.uint8], alpha: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Lay an image on white: alpha·image + (1−alpha)·255, rounded.
 
-    Attributes:
-        mask: bool, H×W; True where the probability is above the threshold.
-        white: uint8, H×W or H×W×3 like the image; the object on a white background.
-        peak_probability: the largest probability in the image, 0 to 1. On an empty field it
-            stays low, so it tells a real object from a ghost.
-        foreground_px: number of True pixels in the mask.
-    """
-
-    mask: NDArray[np.bool_]
-    white: NDArray[np.uint8]
-    peak_probability: float
-    foreground_px: int
-
-
-def segment(
-    image: NDArray[np.uint8], probabilities: NDArray[np.float32], threshold: float
-) -> Segmentation:
-    """Threshold the probabilities and lay the image on white.
-
-    The white-background image is the composite p·image + (1−p)·255, rounded, which is what
-    the published pipeline (rembg's cut-out laid on white) gives. Where no pixel is above the
-    threshold it is white all over: weak probabilities would leave a ghost for CellProfiler.
+    With the model's probabilities as alpha it is what the published pipeline (rembg's cut-out
+    laid on white) gives.
 
     Args:
         image: uint8, H×W (grey) or H×W×3.
-        probabilities: H×W, 0 to 1, never stretched to the image's own range.
-        threshold: 0 ≤ threshold < 1. A pixel belongs to the object when p > threshold.
+        alpha: H×W, 0 to 1.
 
     Raises:
-        ValueError: shapes, type or threshold don't fit. These are mistakes in the calling code.
+        ValueError: shapes or types don't fit. A mistake in the calling code.
     """
-    if image.dtype != np.uint8 or image.shape[:2] != probabilities.shape or image.ndim > 3:
-        raise ValueError(
-            f"image {image.dtype} {image.shape} doesn't fit probabilities {probabilities.shape}"
-        )
-    if not 0 <= threshold < 1:
-        raise ValueError(f"threshold {threshold} is not in [0, 1)")
-    mask = probabilities > threshold
-    foreground = int(np.count_nonzero(mask))
-    return Segmentation(
-        mask=mask,
-        white=_on_white(image, probabilities) if foreground else np.full_like(image, WHITE),
-        peak_probability=float(probabilities.max()),
-        foreground_px=foreground,
-    )
-
-
-def _on_white(image: NDArray[np.uint8], probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+    if image.dtype != np.uint8 or image.shape[:2] != alpha.shape or image.ndim > 3:
+        raise ValueError(f"image {image.dtype} {image.shape} doesn't fit alpha {alpha.shape}")
     white = np.full_like(image, WHITE)
-    # Elsewhere p·(255 − image) is under a half and rounds to white: most of the image.
-    seen = probabilities >= 0.5 / WHITE
-    alpha = probabilities[seen] if image.ndim == 2 else probabilities[seen][:, np.newaxis]
-    white[seen] = np.rint(WHITE - alpha * (WHITE - image[seen].astype(np.float32)))
+    # Elsewhere alpha·(255 − image) is under a half and rounds to white: most of the image.
+    seen = alpha >= 0.5 / WHITE
+    weight = alpha[seen] if image.ndim == 2 else alpha[seen][:, np.newaxis]
+    white[seen] = np.rint(WHITE - weight * (WHITE - image[seen].astype(np.float32)))
     return white
 
 

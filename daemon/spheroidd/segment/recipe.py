@@ -7,18 +7,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from spheroidd.segment.mask import segment, write_mask, write_white
-from spheroidd.segment.session import Session
+from spheroidd.segment.finding import Finder
+from spheroidd.segment.mask import on_white, write_mask, write_white
 from spheroidd.store.results import SegmentationRecord
+
+# Counts up whenever the same model would give another mask than before.
+_EDITION = 1
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Model, threshold and program version; `session` is None with `model: none`."""
+    """Finder and program version; `finder` is None with `model: none`."""
 
-    session: Session | None
-    threshold: float
+    finder: Finder | None
     version: str
+
+    @property
+    def refinement(self) -> str | None:
+        """What makes the mask more than a threshold; None where nothing does."""
+        if self.finder is None:
+            return None
+        named = []
+        if self.finder.refine:
+            second = self.finder.second.model if self.finder.second else None
+            by = f" with {second.name} {(second.md5 or '')[:8]}".rstrip() if second else ""
+            named.append(f"refined/{_EDITION}{by}")
+        if self.finder.dense:
+            named.append(f"dense/{_EDITION}")
+        return ", ".join(named) or None
 
     def apply(
         self, pixels: NDArray[np.uint8], root: Path, mask: Path, white: Path, started: float
@@ -33,22 +49,25 @@ class Recipe:
         Raises:
             ModelError: the model failed on it.
         """
-        if self.session is None:
+        if self.finder is None:
             return self._without_model(time.perf_counter() - started)
-        found = segment(pixels, self.session.probabilities(pixels), self.threshold)
+        found = self.finder.find(pixels)
         write_mask(root / mask, found.mask)
-        write_white(root / white, found.white)
+        write_white(root / white, on_white(pixels, found.alpha))
+        session = self.finder.first
         return SegmentationRecord(
-            model=self.session.model.name,
-            model_md5=self.session.model.md5,
-            threshold=self.threshold,
-            provider=self.session.provider,
-            peak_probability=round(found.peak_probability, 6),
-            foreground_px=found.foreground_px,
+            model=session.model.name,
+            model_md5=session.model.md5,
+            threshold=self.finder.threshold,
+            provider=session.provider,
+            peak_probability=round(found.peak, 6),
+            foreground_px=int(np.count_nonzero(found.mask)),
             mask_path=str(mask),
             white_path=str(white),
             seconds=time.perf_counter() - started,
             version=self.version,
+            refinement=self.refinement,
+            evidence={name: round(value, 6) for name, value in found.evidence.items()},
         )
 
     def _without_model(self, seconds: float) -> SegmentationRecord:

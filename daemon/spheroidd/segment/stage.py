@@ -91,7 +91,7 @@ class SegmentStage:
         """Whether CellProfiler can have what this recipe promises: another model, or none,
         may have been configured when the image was segmented."""
         made = self._results.segmentation(image.id)
-        pictures = [made.mask_path, made.white_path] if self._recipe.session else []
+        pictures = [made.mask_path, made.white_path] if self._recipe.finder else []
         return self._folder.original(image.id).is_file() and all(
             path is not None and (self._folder.root / path).is_file() for path in pictures
         )

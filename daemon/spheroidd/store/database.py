@@ -1,6 +1,7 @@
 """The daemon's connection for writing, and the migrations of the schema."""
 
 import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 from sqlite_utils import Database as SqliteUtils
 
 from spheroidd.errors import StoreError
-from spheroidd.store.reader import BUSY_SECONDS, Row, rows_of
+from spheroidd.store.reader import BUSY_SECONDS, WRITE_AS_DAEMON, Row, is_forbidden, rows_of
 from spheroidd.store.schema import migrations
 
 
@@ -27,9 +28,10 @@ class Database:
         """Open (or create) the database and bring its schema up to date.
 
         Raises:
-            StoreError: it can't be opened, WAL is refused (a network file system),
+            StoreError: it can't be opened or written, WAL is refused (a network file system),
                 or a newer spheroidd wrote it.
         """
+        _refuse_read_only(path)
         self.path = path
         self._lock = threading.RLock()
         try:
@@ -44,10 +46,10 @@ class Database:
             _refuse_newer(self.sql, path)
             migrations.apply(self.sql)
         except sqlite3.Error as error:
-            raise StoreError(
-                f"The database {path} can't be opened: {error}.",
-                "If it is damaged, move it aside and restore a backup.",
-            ) from error
+            hint = "If it is damaged, move it aside and restore a backup."
+            if is_forbidden(error):
+                hint = WRITE_AS_DAEMON
+            raise StoreError(f"The database {path} can't be opened: {error}.", hint) from error
         if mode != "wal":
             raise StoreError(
                 f"SQLite refuses write-ahead logging for {path} (it offers {mode!r}).",
@@ -76,6 +78,16 @@ class Database:
         with self._lock, contextlib.suppress(sqlite3.Error):
             self.sql.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self.sql.close()
+
+
+def _refuse_read_only(path: Path) -> None:
+    """SQLite would open it all the same, and fail where something is written."""
+    for needed in (path.parent, path):
+        if os.access(needed, os.F_OK) and not os.access(needed, os.W_OK):
+            raise StoreError(
+                f"The database {path} can't be opened: you may not write to {needed}.",
+                WRITE_AS_DAEMON,
+            )
 
 
 def _refuse_newer(sql: SqliteUtils, path: Path) -> None:

@@ -9,6 +9,7 @@ from spheroidd.errors import StoreError
 
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ._-()+,=@")
 _LONGEST = 120
+_ENDINGS = {"outline": "jpg"}  # a picture for people only; all others are PNG
 
 
 def safe_name(text: str) -> str:
@@ -73,18 +74,43 @@ class StateFolder:
         """The worker's own temporary folder, emptied when it starts."""
         return self.root / "tmp" / "cellprofiler"
 
-    def image(self, plate: str, well: str, name: str, image_id: int, kind: str) -> Path:
-        """`images/<plate>/<well>/<name>.<id>.<kind>.png`; the id keeps versions apart."""
+    def image(
+        self, plate: str, well: str, name: str, image_id: int, kind: str, run: int | None = None
+    ) -> Path:
+        """`images/<plate>/<well>/<name>.<id>.<kind>.png`; the id keeps versions apart.
+
+        An outline ends in `.jpg`.
+
+        Args:
+            run: one that measures again; its pictures lie in a folder of their own below the
+                well's (`run-<number>`), so that nothing of before is overwritten.
+        """
         stem = safe_name(Path(name).stem or name)[:80]
-        return self.well(plate, well) / f"{stem}.{image_id}.{kind}.png"
+        folder = self.well(plate, well)
+        if run is not None:
+            folder /= self.run(run)
+        return folder / f"{stem}.{image_id}.{kind}.{_ENDINGS.get(kind, 'png')}"
+
+    def run(self, run: int) -> str:
+        """The folder, below a well's, of what one run made."""
+        return f"run-{run}"
 
     def well(self, plate: str, well: str) -> Path:
         """The folder of one well's masks, white-background images and outlines."""
-        return Path("images", safe_name(plate), safe_name(well))
+        return self.plate(plate) / safe_name(well)
+
+    def plate(self, plate: str) -> Path:
+        """The folder of a plate's wells."""
+        return Path("images", safe_name(plate))
 
     def batch(self, plate: str, batch_id: int) -> Path:
         """`batches/<plate>/<batch>`: CellProfiler's spreadsheets of one batch."""
         return Path("batches", safe_name(plate), f"{batch_id:06d}")
+
+    def again(self, plate: str) -> Path:
+        """Absolute path of the folder in which one plate is measured again: the lock, the
+        worker's scratch, originals on their way.  Nothing of the daemon's is in it."""
+        return self.root / "tmp" / "again" / safe_name(plate)
 
     def original(self, image_id: int) -> Path:
         """Absolute path of one image's 8-bit original while it is handed over."""

@@ -9,10 +9,10 @@ from spheroidd.errors import StoreError
 
 Row = dict[str, Any]
 BUSY_SECONDS = 30.0
-_AS_DAEMON = (
-    "Do it as the user that the daemon runs as (`sudo -u spheroidd …`), or let yourself read "
-    "`state_dir` and everything in it."
-)
+SCHEMA = "m002_runs_reviews_checks"  # the newest migration; their module takes long to import
+_AS_DAEMON = "Do it as the user that the daemon runs as (`sudo -u spheroidd …`)"
+READ_AS_DAEMON = f"{_AS_DAEMON}, or let yourself read `state_dir` and everything in it."
+WRITE_AS_DAEMON = f"{_AS_DAEMON}, or let yourself write to `state_dir` and everything in it."
 
 
 class Reader:
@@ -22,7 +22,7 @@ class Reader:
         """Open the database.
 
         Raises:
-            StoreError: it is not there, or can't be read.
+            StoreError: it is not there, can't be read, or is still as an older spheroidd left it.
         """
         try:
             if not path.is_file():
@@ -34,9 +34,23 @@ class Reader:
                 _address(path), uri=True, timeout=BUSY_SECONDS, check_same_thread=False
             )
             self._connection.execute("SELECT 1 FROM images LIMIT 1")
+            self._refuse_older(path)
         except (OSError, sqlite3.Error) as error:
-            hint = _AS_DAEMON if _is_forbidden(error) else ""
+            hint = READ_AS_DAEMON if is_forbidden(error) else ""
             raise StoreError(f"The database {path} can't be read: {error}.", hint) from error
+
+    def _refuse_older(self, path: Path) -> None:
+        """Tables would be missing: only the daemon may add them."""
+        if not self.rows(
+            "SELECT 1 FROM _sqlite_migrations WHERE migration_set = 'spheroidd' AND name = :name",
+            {"name": SCHEMA},
+        ):
+            self.close()
+            raise StoreError(
+                f"The database {path} is still as an older spheroidd left it.",
+                "Start the daemon once (restart it if it runs): that brings the database up to "
+                "date, and nothing in it is lost.",
+            )
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
         """All rows of a SELECT, as dictionaries."""
@@ -63,7 +77,8 @@ def _address(path: Path) -> str:
     return f"{path.resolve().as_uri()}?mode=ro" + ("&immutable=1" if unchanging else "")
 
 
-def _is_forbidden(error: Exception) -> bool:
+def is_forbidden(error: Exception) -> bool:
+    """Whether it says that this user may not."""
     if isinstance(error, sqlite3.Error):
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         return code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM)

@@ -299,19 +299,22 @@ WITH measured AS (
              WHERE f.plate = i.plate AND f.state <> 'superseded') AS plate_start,
            m.area_px, m.area_um2, m.n_objects, s.peak_probability, m.flags, i.excluded,
            s.model, b.pipeline, m.measured_at,
-           first_value(CASE WHEN i.excluded THEN NULL ELSE m.area_px END) OVER (
-               PARTITION BY i.plate, i.well, i.field, i.channel
-               ORDER BY i.excluded, i.time_key, i.id) AS first_area
+           first_value(CASE WHEN i.excluded THEN NULL ELSE m.area_px END) OVER first AS first_px,
+           first_value(CASE WHEN i.excluded THEN NULL ELSE m.area_um2 END) OVER first AS first_um2
       FROM images i
-      JOIN measurements m ON m.image_id = i.id AND m.current = 1
+      JOIN measurements m ON m.image_id = i.id AND m.current
       JOIN segmentations s ON s.id = m.segmentation_id
       JOIN batches b ON b.id = m.batch_id
      WHERE i.state = 'measured'
+    WINDOW first AS (PARTITION BY i.plate, i.well, i.field, i.channel
+                         ORDER BY i.excluded, i.time_key, i.id)
 )
 SELECT plate, well, image_path, captured_at,
        round((julianday(captured_at) - julianday(plate_start)) * 24, 4) AS hours,
        area_px, area_um2,
-       round(100.0 * area_px / nullif(first_area, 0), 3) AS relative_area_pct,
+       -- in µm² where both are known: the magnification may change
+       round(100.0 * coalesce(area_um2 / nullif(first_um2, 0), area_px / nullif(first_px, 0)), 3)
+           AS relative_area_pct,
        n_objects, peak_probability, flags, excluded, model, pipeline, measured_at
   FROM measured
  ORDER BY plate_key, plate, well_key, well, time_key, id;

@@ -151,8 +151,8 @@ def save(path, pixels, **options):
     """Takes the place of scikit-image's `imsave`, through which SaveImages writes.
 
     That one packs a PNG at level 6 and looks for low contrast first.  On a microscope's
-    image level 2 gives a file of the same size in an eighth of the time, and half of
-    what an image costs here is saving its outlines.
+    image level 2 gives a file of the same size in an eighth of the time, and where a
+    pipeline saves a picture, that is half of what the image costs.
     """
     if str(path).endswith(".png") and not options:
         PIL.Image.fromarray(pixels).save(path, compress_level=2)

@@ -49,7 +49,9 @@ def run_batch(request):
     if request["sha256"] not in (None, sha256):
         raise PipelineError("the file has changed since it was checked")
     images, numbers = {}, 0
-    for key, outcome in run(pipeline, source, request["images"], request["output"]):
+    for key, outcome in run(
+        pipeline, source, request["images"], request["output"], request.get("labels_of")
+    ):
         images[key] = outcome
         for objects in outcome["objects"].values():
             numbers += objects["count"] * len(objects["features"])

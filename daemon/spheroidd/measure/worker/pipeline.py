@@ -27,6 +27,7 @@ class RecordingPipeline(Pipeline):
     def __init__(self):
         super().__init__()
         self.failures = {}
+        self.seen = None  # called with (image set number, its objects) at the end of each
 
     def setup_module(self, attribute_string, module_name, **rest):
         module = super().setup_module(attribute_string, module_name, **rest)
@@ -39,6 +40,8 @@ class RecordingPipeline(Pipeline):
     def run_module(self, module, workspace):
         try:
             module.run(workspace)
+            if self.seen and module is self.modules()[-1]:
+                self.seen(workspace.measurements.image_set_number, workspace.object_set)
         except Exception as error:
             number = workspace.measurements.image_set_number
             self.failures[number] = f"{module.module_name}: {error or type(error).__name__}"

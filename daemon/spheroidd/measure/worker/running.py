@@ -2,10 +2,12 @@
 
 import math
 import numbers
+from pathlib import Path
 
 from cellprofiler_core import preferences
 from cellprofiler_core.measurement import Measurements
 from cellprofiler_core.pipeline import Listener
+from labels import keep_labels
 
 # Names in the measurements that are not objects.
 NOT_OBJECTS = ("Image", "Experiment", "Neighbors", "Relationship")
@@ -20,17 +22,26 @@ class RunError(Exception):
     """The run failed as a whole, though pipeline and worker are sound."""
 
 
-def run(pipeline, source, sets, folder):
+def run(pipeline, source, sets, folder, labels_of=None):
     """Measure `sets` (see ImagesFromMemory); what the pipeline saves goes to `folder`.
 
     Yields (key, outcome) for every set, once all are through; an outcome is
     {"error": str | None, "image": {feature: number | None},
-    "objects": {name: {"count": how many, "features": {feature: [number | None]}}}}.
+    "objects": {name: {"count": how many, "features": {feature: [number | None]}}},
+    "labels": the path of a picture, see `keep_labels`, of the objects named `labels_of`, which
+    is the receiver's to remove; None}.
     Raises RunError if the run didn't get through all its steps.
     """
     preferences.set_default_output_directory(folder)
     preferences.set_default_image_directory(folder)
     source.sets, source.folder = sets, folder
+    labels = {}
+
+    def seen(number, objects):
+        if labels_of in objects.get_object_names():
+            labels[number] = keep_labels(objects.get_objects(labels_of))
+
+    pipeline.seen = seen
     problems = []
     measurements = Measurements(mode="memory")
     try:
@@ -44,9 +55,14 @@ def run(pipeline, source, sets, folder):
         if problems:
             raise RunError("; ".join(problems))
         for number, one in enumerate(sets, start=1):
-            yield one["key"], outcome(pipeline, measurements, number)
+            found = outcome(pipeline, measurements, number)
+            if found["error"] is None:
+                found["labels"] = labels.pop(number, None)
+            yield one["key"], found
     finally:
         measurements.close()
+        for path in filter(None, labels.values()):  # of what failed
+            Path(path).unlink(missing_ok=True)
 
 
 def problem_of(event):
@@ -61,12 +77,13 @@ def problem_of(event):
 def outcome(pipeline, measurements, number):
     error = pipeline.failures.get(number) or incomplete(pipeline, measurements, number)
     if error:
-        return {"error": error, "image": {}, "objects": {}}
+        return {"error": error, "image": {}, "objects": {}, "labels": None}
     names = [name for name in measurements.get_object_names() if name not in NOT_OBJECTS]
     return {
         "error": None,
         "image": image_features(measurements, number),
         "objects": {name: object_features(measurements, name, number) for name in names},
+        "labels": None,
     }
 
 

@@ -1,0 +1,109 @@
+"""Which of the things that a model points at are there at all? Ghosts and specks are not."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+
+from spheroidd.segment.appearance import Field, Mask, unlike
+
+# Limits are explained, with the figures they come from, in bench/ACCURACY.md, "Ghosts".
+SMALLEST_SHARE = 0.0005  # of the image; debris is smaller, spheroids are not
+_SURE_PEAK = 0.93  # a model that is sure
+_FAIR_PEAK, _STRIKING = 0.85, 8.0  # or nearly sure, of something that stands out
+_DARKER, _ROUGHER = 3.0, 4.0  # than the medium, in robust standard deviations: either is enough
+_MOST_COMPARED = (
+    20  # objects whose looks are measured, the largest; the others are taken or left alike
+)
+
+
+@dataclass(frozen=True)
+class Objects:
+    """What was kept of a model's map.
+
+    Attributes:
+        mask: bool, H×W; the objects that are there.
+        peak: largest probability of any object, kept or not; 0 where there was none.
+        darkness, texture: how unlike the medium the largest object looks (kept ones first), in
+            robust standard deviations; None where there was none to look at.
+        ghosts: how many were left out because they look like the medium, or the model wavered.
+    """
+
+    mask: Mask
+    peak: float
+    darkness: float | None
+    texture: float | None
+    ghosts: int
+
+    @property
+    def found(self) -> bool:
+        return bool(self.mask.any())
+
+
+def objects_of(probability: Field, threshold: float, picture: Field) -> Objects:
+    """Sort out what is there.
+
+    Args:
+        probability: float32, H×W, 0 to 1; raw, never stretched.
+        threshold: 0 ≤ threshold < 1.
+        picture: float32, the grey image, reduced as `appearance.reduced` does.
+    """
+    labels, count = ndimage.label(probability > threshold)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    large = np.flatnonzero(sizes >= SMALLEST_SHARE * labels.size)
+    if not large.size:
+        peak = float(probability.max())
+        return Objects(np.zeros(labels.shape, bool), peak, None, None, ghosts=0)
+    large = large[np.argsort(-sizes[large], kind="stable")]
+    highest = np.zeros(count + 1, np.float32)
+    np.maximum.at(highest, labels, probability)  # ndimage.maximum sorts the whole image
+    peaks = highest[large]
+    darkness, texture = _looks(labels, large[:_MOST_COMPARED], picture)
+    there = _are_there(peaks, darkness, texture)
+    kept = np.zeros(count + 1, bool)
+    kept[large[there]] = True
+    first = int(np.argmax(there)) if there.any() else 0
+    return Objects(
+        mask=kept[labels],
+        peak=float(peaks.max()),
+        darkness=float(darkness[first]),
+        texture=float(texture[first]),
+        ghosts=int(np.count_nonzero(~there)),
+    )
+
+
+def _looks(
+    labels: NDArray[np.int32], chosen: NDArray[np.intp], picture: Field
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Darkness and texture of the chosen objects; infinite where no medium is left to compare.
+
+    A thread so thin that the reduced picture has no pixel of it looks like nothing: −infinity.
+    """
+    renumbered = np.zeros(labels.max() + 1, np.int32)
+    renumbered[chosen] = np.arange(1, chosen.size + 1)
+    shape = picture.shape[::-1]
+    small = np.asarray(Image.fromarray(renumbered[labels]).resize(shape, Image.Resampling.NEAREST))
+    seen = np.isin(np.arange(1, chosen.size + 1), small)
+    darkness, texture = np.full((2, chosen.size), -np.inf)
+    if seen.any():
+        found = unlike(picture, np.append(0, np.cumsum(seen)).astype(np.int32)[small])
+        darkness[seen] = np.inf if found is None else found.darkness
+        texture[seen] = np.inf if found is None else found.texture
+    return darkness, texture
+
+
+def _are_there(
+    peaks: NDArray[np.float32], darkness: NDArray[np.float64], texture: NDArray[np.float64]
+) -> Mask:
+    """One answer for each object.
+
+    Those beyond the compared ones go by the model alone, but not where all compared are ghosts.
+    """
+    there = peaks >= _SURE_PEAK
+    compared = slice(0, darkness.size)
+    there[compared] |= (peaks[compared] >= _FAIR_PEAK) & (darkness >= _STRIKING)
+    there[compared] &= (darkness >= _DARKER) | (texture >= _ROUGHER)
+    return there & there[compared].any()
