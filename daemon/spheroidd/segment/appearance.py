@@ -96,11 +96,20 @@ def background(picture: Field, weight: Field, wide: float) -> Field:
     """The light as it would be without the objects (weight 0): a local mean of the rest.
 
     Normalised convolution (Knutsson & Westin 1993, CVPR) with a Gaussian of `wide` pixels.
+    What is so smooth needs no more than a few points for each width: ten times quicker.
     """
-    light: Field = ndimage.gaussian_filter(picture * weight, wide, truncate=3) / np.maximum(
-        ndimage.gaussian_filter(weight, wide, truncate=3), 1e-6
+    height, width = picture.shape
+    coarse = max(1.0, wide / 4)
+    size = (max(1, round(width / coarse)), max(1, round(height / coarse)))
+    light, known = (
+        ndimage.gaussian_filter(
+            np.asarray(Image.fromarray(array).resize(size, Image.Resampling.BOX)),
+            (wide * size[1] / height, wide * size[0] / width),
+            truncate=3,
+        )
+        for array in (picture * weight, weight)
     )
-    return light
+    return resized(light / np.maximum(known, 1e-6), picture.shape)
 
 
 def _apart(
