@@ -142,9 +142,10 @@ def draw(found: Agreement, names: tuple[str, str], title: str, path: Path) -> No
         )
     _lines(axis, found)
     axis.set_xlabel("mean area of the two runs (px)")
+    axis.set_ylabel("difference (% of the mean)")
     # A name may hold dollar signs, which are no formula.
-    axis.set_ylabel(f"{names[1]} − {names[0]} (% of the mean)", parse_math=False)
-    axis.set_title(f"{title}\n{_beside(found)}", fontsize=10, parse_math=False)
+    heading = f"{title}\n{names[1]} − {names[0]}\n{_beside(found)}"
+    axis.set_title(heading, fontsize=10, parse_math=False)
     axis.margins(x=0.12, y=0.15)
     axis.spines[["top", "right"]].set_visible(False)
     try:

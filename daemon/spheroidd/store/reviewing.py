@@ -113,7 +113,7 @@ def flagged(reader: Reader, selection: Selection, flag: str | None = None) -> li
     """Measurements that wait to be looked at: flagged, not settled, not excluded; worst first.
 
     Worse is what has more flags; among equals, what is further beyond the limit of a flag, as a
-    share of that limit.
+    share of that limit. Wells that are simply empty come last.
 
     Args:
         flag: only those that carry this flag.
@@ -142,7 +142,9 @@ def flagged(reader: Reader, selection: Selection, flag: str | None = None) -> li
             if name in row["flags"]
         }
         row["excess"] = max(map(_excess, row["checks"].values()), default=0.0)
-    return sorted(rows, key=lambda row: (-len(row["flags"]), -row["excess"]))
+    return sorted(
+        rows, key=lambda row: (row["flags"] == ["no_spheroid"], -len(row["flags"]), -row["excess"])
+    )
 
 
 def events(reader: Reader, selection: Selection) -> list[Row]:
