@@ -68,22 +68,24 @@ def areas(daemon: Daemon) -> dict[str, float]:
     return {Path(row["image_path"]).stem: float(row["area_px"]) for row in daemon.exported()}
 
 
-def median_error(found: dict[str, float], published: dict[str, int]) -> float:
+def errors(found: dict[str, float], published: dict[str, int]) -> list[float]:
     assert found.keys() == published.keys()
-    return statistics.median(abs(found[f] - published[f]) / published[f] for f in published)
+    return [abs(found[f] - published[f]) / published[f] for f in published]
 
 
 @pytest.fixture(scope="module")
 def live(series: Path, isnet: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """The daemon runs; the frames come in one after another; then it is told to stop."""
     daemon = new_daemon(tmp_path_factory.mktemp("live"), isnet, "mask")
-    daemon.start()
-    daemon.wait_until(lambda: any(line["event"] == "ready" for line in daemon.log()))
-    copy_one_by_one(series, daemon.export)
-    daemon.wait_until(lambda: daemon.count("measured") == 32)
-    assert daemon.end() == 0
-    yield daemon
-    kill(daemon)
+    try:
+        daemon.start()
+        daemon.wait_until(lambda: any(line["event"] == "ready" for line in daemon.log()))
+        copy_one_by_one(series, daemon.export)
+        daemon.wait_until(lambda: daemon.count("measured") == 32)
+        assert daemon.end() == 0
+        yield daemon
+    finally:
+        kill(daemon)
 
 
 def test_32_rows_in_order(live: Daemon) -> None:
@@ -93,8 +95,11 @@ def test_32_rows_in_order(live: Daemon) -> None:
     assert all(float(row["peak_probability"]) > 0.9 for row in rows)
 
 
-def test_mask_areas_are_near_the_published_ones(live: Daemon, published: dict[str, int]) -> None:
-    assert median_error(areas(live), published) <= 0.09
+def test_every_area_is_near_the_published_one(live: Daemon, published: dict[str, int]) -> None:
+    """With one pass of the same model eight frames are off by more than 10 %, one by 94 %."""
+    off = errors(areas(live), published)
+    assert max(off) <= 0.10
+    assert statistics.median(off) <= 0.03
 
 
 def test_areas_equal_an_independent_count_to_the_pixel(live: Daemon) -> None:
@@ -161,14 +166,16 @@ def test_killed_halfway_and_started_again_gives_the_same(
     assert not [p for p in daemon.state.rglob("*") if p.name.endswith((".part", ".npy"))]
 
 
-def test_the_white_background_pipeline_is_nearer(
+def test_the_white_background_pipeline_is_as_near(
     series: Path, isnet: str, published: dict[str, int], tmp_path: Path
 ) -> None:
     """The files are there before the start."""
     daemon = new_daemon(tmp_path, isnet, "white-background")
     shutil.copytree(series / "export", daemon.export, dirs_exist_ok=True)
     daemon.command("run", "--until-idle")
-    assert median_error(areas(daemon), published) <= 0.07
+    off = errors(areas(daemon), published)
+    assert max(off) <= 0.10
+    assert statistics.median(off) <= 0.03
 
 
 def test_without_a_model_the_threshold_pipeline_measures(series: Path, tmp_path: Path) -> None:
