@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ from spheroidd.intake.imagefile import read_image
 from spheroidd.measure.engine import Engine, ImageInput, worker_command
 from spheroidd.measure.environment import engine_python
 from spheroidd.measure.pipelines import pipeline_path
-from spheroidd.segment.mask import segment, write_mask, write_white
+from spheroidd.segment.finding import Finder
+from spheroidd.segment.mask import on_white, write_mask, write_white
 from spheroidd.segment.models import Model, fetch
 from spheroidd.segment.rembg_home import rembg_home
 from spheroidd.segment.session import RembgSession, open_session
@@ -45,6 +47,7 @@ from spheroidd.simulator.plan import mixed_plates, plan
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 REAL = REPOSITORY.parent / "shared" / "data" / "cell-iq-timelapse" / "export"
+SECOND = "u2netp"
 console = Console()
 
 
@@ -59,7 +62,8 @@ def main() -> None:
         console.print(f"{len(files)} images, {source}; model {model}")
         chosen = fetch(model, home, report=console.print)
         session = open_session(chosen, home=home, device="cpu", warn=console.print)
-        times = per_image(session, plain_session(chosen, home), files, scratch)
+        second = None if model == SECOND else small_session(home)
+        times = per_image(finders(session, second), plain_session(chosen, home), files, scratch)
         engine = engine_costs(home, files, scratch)
         line = whole_line(model, export, len(files), scratch)
     report(
@@ -69,6 +73,7 @@ def main() -> None:
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {sys.version[:6]}",
             "model": model,
             "provider": session.provider,
+            "second_model": second.model.name if second else None,
             "images": f"{len(files)} × {source}",
             "seconds_per_image": {**times, "the whole line": line.pop("seconds_per_image")},
             "cellprofiler_seconds": engine,
@@ -108,6 +113,20 @@ def weights(wanted: str | None, home: Path) -> str:
     raise SystemExit("no model to measure with")
 
 
+def small_session(home: Path) -> RembgSession:
+    """The model that the daemon looks again with, unless it is configured otherwise."""
+    model = fetch(SECOND, home, report=console.print)
+    return open_session(model, home=home, device="cpu", warn=console.print)
+
+
+def finders(session: RembgSession, second: RembgSession | None) -> dict[str, Finder]:
+    """The segmentation stage as `refine: false` has it, and as it is by default."""
+    return {
+        "the segmentation stage, unrefined": Finder(session, None, 0.5, refine=False),
+        "the segmentation stage, refined": Finder(session, second, 0.5),
+    }
+
+
 def plain_session(model: Model, home: Path) -> Any:
     """rembg's own session, as the published script makes it."""
     import rembg
@@ -119,7 +138,7 @@ def plain_session(model: Model, home: Path) -> Any:
 
 
 def per_image(
-    session: RembgSession, plain: Any, files: list[Path], scratch: Path
+    stages: dict[str, Finder], plain: Any, files: list[Path], scratch: Path
 ) -> dict[str, float]:
     """Median seconds of each way, the ways taking turns on every image."""
     bare = plain.inner_session
@@ -127,7 +146,7 @@ def per_image(
     feeds = {path: model_input(plain, path) for path in files}
     ways: dict[str, Callable[[Path], Any]] = {
         "the model alone": lambda path: bare.run([output], feeds[path]),
-        "the segmentation stage": lambda path: our_stage(session, path, scratch),
+        **{name: partial(our_stage, finder, scratch) for name, finder in stages.items()},
         "the published script's steps": lambda path: published(plain, path, scratch),
     }
     taken: dict[str, list[float]] = {name: [] for name in ways}
@@ -161,13 +180,13 @@ def model_input(plain: Any, path: Path) -> dict[str, Any]:
     return seen[0]
 
 
-def our_stage(session: RembgSession, path: Path, scratch: Path) -> None:
+def our_stage(finder: Finder, scratch: Path, path: Path) -> None:
     """Everything the stage does for one image, but for the ledger's rows."""
     pixels = read_image(str(path)).pixels.astype(np.uint8, copy=False)
-    found = segment(pixels, session.probabilities(pixels), 0.5)
+    found = finder.find(pixels)
     np.save(scratch / "original.npy", pixels)
     write_mask(scratch / "mask.png", found.mask)
-    write_white(scratch / "white.png", found.white)
+    write_white(scratch / "white.png", on_white(pixels, found.alpha))
 
 
 def published(plain: Any, path: Path, scratch: Path) -> None:

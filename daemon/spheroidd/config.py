@@ -148,6 +148,14 @@ class Segmentation(_Section):
         """False with `model: none`: CellProfiler then works on the original alone."""
         return self.model != "none"
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """The models that masks are made with: the first, and the second if there is one."""
+        if not self.enabled:
+            return ()
+        second = self.refine and self.second_model not in ("none", self.model)
+        return (self.model, self.second_model) if second else (self.model,)
+
 
 class Batch(_Section):
     """When a plate's images go to CellProfiler: this many, or after this long."""

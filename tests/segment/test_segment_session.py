@@ -14,7 +14,8 @@ from PIL import Image
 
 from spheroidd.errors import ModelError
 from spheroidd.segment import models
-from spheroidd.segment.mask import segment
+from spheroidd.segment.finding import Finder
+from spheroidd.segment.mask import on_white
 from spheroidd.segment.session import RembgSession, open_session
 
 NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
@@ -63,10 +64,10 @@ def test_a_flat_image_holds_nothing(session, level: int) -> None:
 def test_an_empty_noisy_field_holds_nothing(session) -> None:
     noise = np.random.default_rng(0).normal(170, 6, (270, 480))
     field = np.clip(noise, 0, 255).astype(np.uint8)
-    found = segment(field, session.probabilities(field), 0.5)
-    assert found.peak_probability < 0.05
-    assert found.foreground_px == 0
-    assert (found.white == 255).all()
+    found = Finder(session, None, 0.5).find(field)
+    assert found.peak < 0.05
+    assert not found.mask.any()
+    assert (on_white(field, found.alpha) == 255).all()
 
 
 def test_the_empty_corners_of_real_frames_hold_nothing(session, real_data) -> None:
@@ -202,6 +203,6 @@ def test_the_default_family_runs_where_it_was_fetched(home, real_data) -> None:
     frames = sorted((real_data / "cell-iq-timelapse" / "export").rglob("*.jpg"))
     for frame, area in ((frames[0], 46315), (frames[2], 51643)):
         image = np.asarray(Image.open(frame).convert("RGB"))
-        found = segment(image, opened.probabilities(image), 0.5)
-        assert found.peak_probability > 0.94
-        assert found.foreground_px == pytest.approx(area, rel=0.15)
+        probabilities = opened.probabilities(image)
+        assert probabilities.max() > 0.94
+        assert np.count_nonzero(probabilities > 0.5) == pytest.approx(area, rel=0.15)

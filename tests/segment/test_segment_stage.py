@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from made_up import NOW, admission
 from spheroidd.errors import ImageError, ModelError
+from spheroidd.segment.finding import Finder
 from spheroidd.segment.models import Model
 from spheroidd.segment.recipe import Recipe
 from spheroidd.segment.stage import SegmentStage
@@ -45,13 +46,15 @@ class Bench:
         self.unreadable: Exception | None = None
         self.stage = SegmentStage(
             self.ledger, Results(self.database), self.folder, self.read,
-            Recipe(self.session, 0.5, "0"), log,
+            Recipe(Finder(self.session, None, 0.5), "0"), log,
         )  # fmt: skip
 
     def read(self, image: Any) -> NDArray[np.uint8]:
         if self.unreadable is not None:
             raise self.unreadable
-        return np.full((30, 40), 100, np.uint8)
+        pixels = np.full((30, 40), 200, np.uint8)
+        pixels[10:20, 10:30] = 100  # what the session sees is there to be seen
+        return pixels
 
     def ready(self, name: str = "1.jpg") -> None:
         self.ledger.arrive("/e", [(f"/e/P/A1/{name}", 1, 1)], NOW)

@@ -1,6 +1,7 @@
 """`run` and `check`: the daemon itself, and a look at what it would do."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -78,8 +79,7 @@ def _missing(settings: Config) -> list[str]:
         if not watch.path.is_dir()
     ]
     checks: list[Callable[[], object]] = [lambda: check_engine(home)]
-    if settings.segmentation.enabled:
-        checks.append(lambda: resolve(settings.segmentation.model, home))
+    checks += [partial(resolve, name, home) for name in settings.segmentation.models]
     for look in checks:
         try:
             look()

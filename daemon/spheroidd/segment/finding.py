@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from spheroidd.segment.appearance import Field, Mask, focus, grey_of, reduced
 from spheroidd.segment.boundary import refit
-from spheroidd.segment.objects import Objects, objects_of
+from spheroidd.segment.objects import Objects, hint, objects_of
 from spheroidd.segment.session import Session
 from spheroidd.segment.trim import dense_parts
 
@@ -124,13 +124,14 @@ class _Again:
             other = second.probabilities(self.image)
             together = np.maximum(first, other)
             objects = objects_of(together, threshold, self.picture)
-        crop = _crop(objects.mask)
+        place = objects.mask if objects.found else hint(together, self.picture)
+        crop = _crop(place)
         if crop is not None:
             looks += 1
             near = np.zeros_like(first)
             closer = second or self.finder.first
             near[crop] = closer.probabilities(np.ascontiguousarray(self.image[crop]))
-            near = _touching(near, objects.mask, threshold)
+            near = _touching(near, place, threshold)
             if second is None:  # what lies outside the crop was looked at once
                 shared = crop
             together, other = np.maximum(together, near), np.maximum(other, near)

@@ -14,9 +14,8 @@ SMALLEST_SHARE = 0.0005  # of the image; debris is smaller, spheroids are not
 _SURE_PEAK = 0.93  # a model that is sure
 _FAIR_PEAK, _STRIKING = 0.85, 8.0  # or nearly sure, of something that stands out
 _DARKER, _ROUGHER = 3.0, 4.0  # than the medium, in robust standard deviations: either is enough
-_MOST_COMPARED = (
-    20  # objects whose looks are measured, the largest; the others are taken or left alike
-)
+_MOST_COMPARED = 20  # objects, the largest: their looks are measured
+_FAINTEST = 0.05  # a suspicion weaker than this is none
 
 
 @dataclass(frozen=True)
@@ -63,6 +62,8 @@ def objects_of(probability: Field, threshold: float, picture: Field) -> Objects:
     peaks = highest[large]
     darkness, texture = _looks(labels, large[:_MOST_COMPARED], picture)
     there = _are_there(peaks, darkness, texture)
+    if np.isinf(darkness[0]) and darkness[0] > 0:  # it fills the field: the model's word alone
+        there &= float(probability[labels == large[0]].mean()) >= _SURE_PEAK
     kept = np.zeros(count + 1, bool)
     kept[large[there]] = True
     first = int(np.argmax(there)) if there.any() else 0
@@ -73,6 +74,25 @@ def objects_of(probability: Field, threshold: float, picture: Field) -> Objects:
         texture=float(texture[first]),
         ghosts=int(np.count_nonzero(~there)),
     )
+
+
+def hint(probability: Field, picture: Field) -> Mask:
+    """Where to look closer when nothing was found.
+
+    The largest place that the model suspects, more than half as much as any, and that looks
+    unlike the medium; all False where there is none.
+    """
+    suspected = float(probability.max()) / 2
+    labels, count = ndimage.label(probability > max(_FAINTEST, suspected))
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    sizes[0] = 0
+    largest = int(sizes.argmax())
+    if sizes[largest] < SMALLEST_SHARE * labels.size:
+        return np.zeros(labels.shape, bool)
+    [darkness], [texture] = _looks(labels, np.array([largest]), picture)
+    stands_out = np.isfinite(darkness) and (darkness >= _DARKER or texture >= _ROUGHER)
+    place: Mask = (labels == largest) & bool(stands_out)
+    return place
 
 
 def _looks(
