@@ -19,11 +19,9 @@ from spheroidd.measure.outcome import (
     Work,
     drop_labels,
     input_of,
-    keep_outline,
-    measurement_of,
     open_batch,
     recipe_of,
-    trouble_with,
+    result_of,
 )
 from spheroidd.segment.recipe import Recipe as MaskRecipe
 from spheroidd.store import run_reading
@@ -238,6 +236,9 @@ class Again:
         self._undrawn = 0
         try:
             failed = sum(not self._record(item, outcomes.get(item.key), batch_id) for item in work)
+        except Exception as error:
+            self._results.close_batch(batch_id, f"could not be recorded: {error}", time.time())
+            raise
         finally:
             drop_labels(outcomes.values())
         if self._undrawn:
@@ -251,13 +252,11 @@ class Again:
 
     def _record(self, item: Work, outcome: ImageOutcome | None, batch_id: int) -> bool:
         """Store one image's outcome; whether there is an area."""
-        error = trouble_with(outcome, self._tools.protocol)
-        if outcome is None or error:
-            self._fail(item.image, f"CellProfiler: {error}")
+        record = result_of(item, outcome, self._tools.protocol, batch_id, self._folder, self.run_id)
+        if isinstance(record, str):
+            self._fail(item.image, record)
             return False
-        outline = keep_outline(item, outcome, self._folder, self.run_id)
-        self._undrawn += outline is None
-        record = measurement_of(item, outcome, self._tools.protocol, self.run_id, batch_id, outline)
+        self._undrawn += record.outline_path is None
         if self._runs.measured(item.image, item.segmentation, record, time.time()):
             self._say(done=self.progress.done + 1)
         return True

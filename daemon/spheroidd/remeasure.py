@@ -14,14 +14,16 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.again import Again, Progress, Tell, Tools
-from spheroidd.assembly import warm_engine, warm_recipe
+from spheroidd.assembly import judge_of, warm_engine, warm_recipe
 from spheroidd.config import Config
 from spheroidd.errors import StoreError
 from spheroidd.intake.original import read_original
 from spheroidd.store import reading
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
+from spheroidd.store.histories import Histories
 from spheroidd.store.ledger import Ledger
+from spheroidd.store.paths import printable
 from spheroidd.store.reader import Reader
 from spheroidd.store.runs import Runs, Shown
 from spheroidd.system.lock import only_one
@@ -65,7 +67,7 @@ def remeasure(
     with Reader(folder.database) as reader, stop_signals() as stopping:
         _require(reader, plate)
         folder.create()
-        with _alone(folder.again(plate), plate), _database(folder) as database:
+        with _alone(folder.again(plate), plate), Database(folder.database) as database:
             os.nice(_NICE)
             masks = warm_recipe(config, home, log)
             engine, protocol = warm_engine(config, home, folder.again(plate) / "worker", log)
@@ -85,16 +87,31 @@ def remeasure(
                 finished = again.work()
             finally:
                 engine.stop()
-            shown = Runs(database).use(plate, again.run_id) if finished and use else None
+            shown = show(config, database, plate, again.run_id, log) if finished and use else None
     return Ended(again.progress, finished, shown)
+
+
+def show(
+    config: Config, database: Database, plate: str, run_id: int | None, log: FilteringBoundLogger
+) -> Shown:
+    """Have `growth` show a run of a plate, judged: no daemon may be there to do it.
+
+    Where one is, both judge, and from the same frames make the same.
+
+    Args:
+        run_id: None: everything as it was measured live.
+    """
+    shown = Runs(database).use(plate, run_id)
+    judge_of(config, Histories(database, plate), log).work()
+    return shown
 
 
 def _require(reader: Reader, plate: str) -> None:
     plates = {row["plate"]: row["measured"] for row in reading.plate_counts(reader)}
     if not plates.get(plate):
-        there = ", ".join(repr(name) for name, measured in plates.items() if measured)
+        there = ", ".join(f"'{printable(name)}'" for name, there in plates.items() if there)
         raise StoreError(
-            f"No image of a plate {plate!r} has been measured.",
+            f"No image of a plate '{printable(plate)}' has been measured.",
             f"There is {there or 'no plate with measured images yet'}.",
         )
 
@@ -111,16 +128,7 @@ def _alone(folder: Path, plate: str) -> Iterator[None]:
                 raise
             holder = (folder / "lock").read_text(errors="replace").strip()
             raise StoreError(
-                f"Plate {plate!r} is being measured again already (process {holder}).",
+                f"Plate '{printable(plate)}' is being measured again already (process {holder}).",
                 "Wait for it, or stop it with Ctrl-C; nothing of it is lost.",
             ) from error
         yield
-
-
-@contextlib.contextmanager
-def _database(folder: StateFolder) -> Iterator[Database]:
-    database = Database(folder.database)
-    try:
-        yield database
-    finally:
-        database.close()

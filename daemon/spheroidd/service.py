@@ -1,10 +1,9 @@
 """The daemon's whole life on one page: build, start, ready, wait, stop.
 
-intake (one per folder) → segment → measure, each a part on a loop of its own,
-with the ledger between them.
+intake (one per folder) → segment → measure → judge, each a part on a loop of its own,
+with the ledger between them; the judge moves no image, it looks at whole wells.
 """
 
-import contextlib
 import os
 import sqlite3
 import threading
@@ -41,14 +40,14 @@ def run(
         finished: whether no more images will come; None: run for ever.
 
     Returns:
-        0, or 3 when it ended idle with failed images.
+        0, or 3 when it ended idle with failed images or wells that could not be judged.
 
     Raises:
         SpheroiddError: it can't start, or a folder can't be read and so idle means nothing.
     """
     folder = StateFolder(config.state_dir)
     folder.create()
-    with only_one(folder.lock), _database(folder) as database, stop_signals() as stopping:
+    with only_one(folder.lock), Database(folder.database) as database, stop_signals() as stopping:
         health = Health(database)
         health.started(time.time(), pid=os.getpid(), version=__version__)
         try:
@@ -67,14 +66,15 @@ def run(
 def _live(
     parts: Parts, stopping: threading.Event, finished: Finished | None, log: FilteringBoundLogger
 ) -> int:
-    """From the first scan to the wish to end; returns how many images failed."""
+    """From the first scan to the wish to end; returns how many images failed, and how many
+    wells could not be judged."""
     for loop in parts.loops:
         loop.start()
     _await_scans(parts, [1] * len(parts.intakes), stopping)
     notify("READY=1")
     log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
     _wait(parts, stopping, finished, log)
-    return parts.ledger.counts()["failed"]
+    return parts.ledger.counts()["failed"] + len(parts.histories.aside)
 
 
 # -- wait ------------------------------------------------------------------------------
@@ -147,6 +147,7 @@ def _troubles(parts: Parts) -> Iterator[str]:
     for intake in parts.intakes:
         yield f"{intake.root}: {intake.degraded}" if intake.degraded else ""
     yield parts.measure.trouble
+    yield parts.judge.trouble
 
 
 # -- stop -------------------------------------------------------------------------------
@@ -172,12 +173,3 @@ def _stop(parts: Parts, log: FilteringBoundLogger) -> None:
     except (OSError, sqlite3.Error) as error:  # the next start does it
         log.error("claims are handed back at the next start", reason=str(error))
     log.info("stopped")
-
-
-@contextlib.contextmanager
-def _database(folder: StateFolder) -> Iterator[Database]:
-    database = Database(folder.database)
-    try:
-        yield database
-    finally:
-        database.close()

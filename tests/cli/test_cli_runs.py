@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,9 +17,12 @@ from made_up import NOW, measured
 from spheroidd.cli.remeasure import with_options
 from spheroidd.config_file import load_config
 from spheroidd.store.database import Database
+from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
+from spheroidd.store.paths import to_stored
 from spheroidd.store.results import MeasurementRecord, ObjectRecord, Results
 from spheroidd.store.runs import Recipe, Runs
+from spheroidd.system.lock import only_one
 
 WriteConfig = Callable[..., Path]
 
@@ -90,6 +94,50 @@ def test_list_use_and_compare(config: Path, tmp_path: Path) -> None:
     assert [float(row["area_px"]) for row in rows] == [100, 200, 300]
 
 
+def test_a_run_is_judged_when_it_is_shown_and_compare_says_if_it_is_not(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    """In the fifth frame something else is larger; no daemon is running."""
+    (tmp_path / "state").mkdir()
+    db = Database(tmp_path / "state" / "spheroidd.db")
+    runs, results = Runs(db), Results(db)
+    spheroid = {"AreaShape_Area": 5000.0, "AreaShape_Center_X": 20, "AreaShape_Center_Y": 15}
+    other = {"AreaShape_Area": 6000.0, "AreaShape_Center_X": 1, "AreaShape_Center_Y": 1}
+    for hours in range(9):
+        measured(db, "A1", 3 * hours, [spheroid])
+    measured(db, "B1", 0, plate="Q")
+    run = runs.again("P", Recipe("u2netp", "md5", 0.7, None, "mask", "x" * 64), NOW)
+    batch = results.open_batch(
+        NOW, plate="P", pipeline="mask", pipeline_sha256="x", cellprofiler="4", n_images=9,
+        folder="",
+    )  # fmt: skip
+    for index, image in enumerate(Ledger(db).in_state("measured")[:9]):
+        features = [other, spheroid] if index == 4 else [spheroid]
+        found = [
+            ObjectRecord("Spheroids", number, one["AreaShape_Area"], one)
+            for number, one in enumerate(features, start=1)
+        ]
+        area = found[0].area_px or 0.0
+        record = MeasurementRecord(
+            run, 0, batch, area, None, None, len(found), [], None, "0", 0, found
+        )
+        runs.measured(image, results.segmentation(image.id), record, NOW)
+    db.close()
+    config = write_config()
+    compare = ("runs", "compare", "--plate", "P", "live", str(run))
+    told = command(config, *compare).stderr
+    assert "B has not been judged" in told
+    assert "in 1 images" in told
+    assert "A has not" not in told, "there is only one object in each of its images"
+
+    command(config, "runs", "use", "--plate", "P", str(run))
+    rows = list(csv.DictReader(io.StringIO(command(config, "export").stdout)))
+    assert {float(row["area_px"]) for row in rows if row["plate"] == "P"} == {5000}
+    assert "has not been judged" not in command(config, *compare).stderr
+    with Database(tmp_path / "state" / "spheroidd.db") as db:
+        assert {row["plate"] for row in db.rows("SELECT plate FROM unjudged")} == {"Q"}
+
+
 def test_what_is_not_there_is_said_with_what_is(config: Path) -> None:
     told = command(config, "runs", "use", "--plate", "P", "7", check=1).stderr
     assert "no run 7" in told
@@ -100,6 +148,40 @@ def test_what_is_not_there_is_said_with_what_is(config: Path) -> None:
     told = command(config, "remeasure", "--plate", "Q", check=1).stderr
     assert "'Q'" in told
     assert "There is 'P'" in told
+    told = command(config, "runs", "list", "--plate", "Q", check=1).stderr
+    assert "There is P" in told
+
+
+def test_plates_whose_names_are_no_text_can_be_named(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    db = Database(tmp_path / "state" / "spheroidd.db")
+    measured(db, "A1", 0, plate=to_stored(os.fsdecode(b"P\xff")))
+    db.close()
+    config = write_config()
+    for typed in (os.fsdecode(b"P\xff"), r"P\xff"):  # as a shell completes it; as tables show it
+        assert r"P\xff" in command(config, "runs", "list", "--plate", typed).stdout
+        used = command(config, "runs", "use", "--plate", typed, "live").stdout
+        assert "1 of 1 images" in used
+        told = command(config, "remeasure", "--plate", typed, "--model", "/no.onnx", check=1)
+        assert "no model file /no.onnx" in told.stderr
+
+
+def test_a_plate_may_be_named_as_tables_show_it(config: Path, tmp_path: Path) -> None:
+    db = Database(tmp_path / "state" / "spheroidd.db")
+    stored = to_stored("caf\udce9")
+    measured(db, "A1", 0, plate=stored, name="odd.jpg")
+    db.close()
+    named = ("--plate", "caf\\xe9")
+    assert "for 1 of 1 images" in command(config, "runs", "use", *named, "live").stdout
+    told = json.loads(command(config, "runs", "list", *named, "--json").stdout)
+    assert {row["plate"] for row in told} <= {stored}
+    folder = StateFolder(tmp_path / "state").again(stored)
+    folder.mkdir(parents=True)
+    with only_one(folder / "lock"):  # so that it ends before it measures
+        told_so = command(config, "remeasure", *named, check=1).stderr
+    assert "is being measured again already" in told_so
 
 
 def test_wrong_options_are_refused_before_anything_begins(config: Path) -> None:

@@ -10,13 +10,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from made_up import measured
+from made_up import NOW, RECIPE, measured
 from spheroidd.store.database import Database
 from spheroidd.store.paths import to_stored
+from spheroidd.store.runs import Runs
 
 WriteConfig = Callable[..., Path]
 Review = Callable[..., subprocess.CompletedProcess[str]]
@@ -95,9 +97,34 @@ def test_list_shows_what_waits_with_numbers_and_limits(
     assert "4 images wait for review; 3 are not shown" in short
     assert "nothing waits" in review("list", "--flag", "flip_flop").stdout
     assert json.loads(review("list", "--json", "--well", "A1", "--from", "0.7").stdout) == []
+    misspelt = review("list", "--flag", "area-jump")
+    assert misspelt.returncode == 2
+    assert "there is no flag 'area-jump'" in misspelt.stderr
     missing = review("list", "--well", "H12")
     assert missing.returncode == 1
     assert "There are: A1, A2." in missing.stderr
+
+
+def test_an_event_can_not_be_undone_where_another_run_is_shown(
+    review: Review, config: Path, daemon: Database
+) -> None:
+    assert review("choose", "0", "--well", "A1", "--reason", "gone").returncode == 0
+    runs = Runs(daemon)
+    run = runs.again("P", replace(RECIPE, threshold=0.7), NOW)
+    runs.use("P", run)
+    assert review("restore", "--event", "1").returncode == 0, "the run has none: live is shown"
+    assert review("choose", "0", "--well", "A1", "--reason", "gone").returncode == 0
+    with daemon.write() as sql:  # as if the run had measured the first image
+        sql.execute("UPDATE measurements SET current = 0 WHERE id = 1")
+    refused = review("restore", "--event", "3")
+    assert refused.returncode == 1
+    assert "in place of 1 results that event 3 settled" in refused.stderr
+    assert "spheroidd runs use … --plate 'P' live" in refused.stderr
+    assert [row["decision"] for row in daemon.rows("SELECT decision FROM measurements")] == [
+        "chosen", "chosen", "chosen", None,
+    ]  # fmt: skip
+    runs.use("P", None)
+    assert review("restore", "--event", "3").returncode == 0
 
 
 def test_exclude_export_restore(review: Review, config: Path, daemon: Database) -> None:
@@ -126,6 +153,21 @@ def test_exclude_export_restore(review: Review, config: Path, daemon: Database) 
     assert "bubble" in shown
     assert "2 images of P, well A1, 0 to 0.3333 hours" in shown
     assert "nobody has settled" in review("history", "--well", "A2").stdout
+
+
+def test_the_printed_undo_puts_back_that_event_alone(review: Review, daemon: Database) -> None:
+    review("choose", "2", "--well", "A1", "--time-point", "1")
+    done = review("exclude", "--well", "A1", "--reason", "bubble")
+    review("exclude", "--well", "A1", "--time-point", "3", "--reason", "out of focus")
+    undone = run(*done.stdout.split("undo: spheroidd ")[1].split())
+    assert undone.returncode == 0, undone.stderr
+    assert "1 of 3 not put back: event 3 changed whether it is excluded after" in undone.stderr
+    assert "restored: 2 images of P, well A1, 0 to 0.3333 hours (event 4)" in undone.stdout
+    assert [row[1:] for row in decisions(daemon)[:3]] == [
+        (40, "chosen", 0), (100, None, 0), (100, None, 1),
+    ]  # fmt: skip
+    assert review("restore", "--well", "A1").returncode == 0
+    assert [row[1:] for row in decisions(daemon)[:3]] == [(100, None, 0)] * 3
 
 
 def test_confirm_and_choose(review: Review, daemon: Database) -> None:

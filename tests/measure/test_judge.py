@@ -210,6 +210,80 @@ def test_all_objects_are_the_spheroids_if_told_so(db: Database, captured_log: An
         assert row["flags"] == ""
 
 
+def test_of_many_spheroids_none_is_left_out(db: Database, captured_log: Any) -> None:
+    """Confirmed ones are evidence with all their objects: the frames around are no jump."""
+    for i in range(8):
+        many = [one(1000, 20 + 30 * place, 250 + 10 * (place % 3)) for place in range(30)]
+        shoot(db, ("A1", 3.0 * i, many, {}))
+    until_idle(stage(db, captured_log[0], "all"))
+    assert {row["area_px"] for row in outcome(db).values()} == {30_000}
+    rows = db.rows("SELECT id, image_id FROM measurements WHERE id <> 4")
+    seen = [Subject(row["image_id"], row["id"]) for row in rows]
+    Reviews(db).confirm(seen, NOW, who="Ada")
+    until_idle(stage(db, captured_log[0], "all"))
+    [free] = db.rows("SELECT area_px, flags FROM measurements WHERE id = 4")
+    assert free == {"area_px": 30_000, "flags": ""}
+
+
+def test_work_judges_all_but_what_it_can_not_and_says_so(db: Database, captured_log: Any) -> None:
+    for well in ("A1", "A2", "A3"):
+        shoot(db, (well, 0.0, [one(6000)], {}))
+    with db.write() as sql:
+        sql.execute("UPDATE segmentations SET evidence = '{' WHERE image_id = 2")
+    judging = stage(db, captured_log[0])
+    assert judging.trouble == ""
+    judging.work()
+    assert judging.trouble == "can't be judged (see the log): P/A2"
+    assert db.rows("SELECT well FROM unjudged") == [{"well": "A2"}]
+    [told] = [event for event in captured_log[1] if event["level"] == "error"]
+    assert (told["well"], "JSONDecodeError" in told["reason"]) == ("A2", True)
+
+
+def test_counting_other_objects_takes_effect_at_the_next_start(
+    db: Database, captured_log: Any
+) -> None:
+    for well in ("A1", "A2"):
+        for i in range(3):
+            shoot(db, (well, 3.0 * i, [one(6000), one(5500, 200)], {}))
+    shoot(db, ("B1", 0.0, [], {}))
+    ids = [row["id"] for row in db.rows("SELECT id FROM measurements ORDER BY id LIMIT 1")]
+    Reviews(db).confirm([Subject(1, ids[0])], NOW, who="Ada")
+    objects: Objects
+    for objects, area in (("one", 6000), ("all", 11_500), ("one", 6000)):
+        judging = stage(db, captured_log[0], objects)
+        judging.start(NOW)
+        until_idle(judging)
+        found = [row["area_px"] for path, row in outcome(db).items() if "/A" in path]
+        assert found == [6000, *[area] * 5], "what was confirmed stays"
+        again = stage(db, captured_log[0], objects)
+        again.start(NOW)
+        assert until_idle(again) == 1, "the plate is settled, no well is judged without need"
+
+
+def test_a_well_that_can_not_be_judged_stops_neither_the_others_nor_the_end(
+    db: Database, captured_log: Any
+) -> None:
+    log, lines = captured_log
+    for i in range(3):  # such a pixel size leaves an area of 0 µm², which has no logarithm
+        shoot(db, ("A1", 3.0 * i, [one(6000)], {}), pixel_size_um=1e-200)
+        shoot(db, ("A2", 3.0 * i, [one(6000), one(5900, 200)], {}))
+    judging = stage(db, log)
+    judging.start(NOW)
+    with pytest.raises(RuntimeWarning, match="divide by zero"):
+        judging.step(NOW)
+    while judging.step(NOW + 1):
+        pass
+    assert Histories(db).pending() == 1, "the next start tries again"
+    assert judging._histories.pending() == 0, "nothing keeps `--until-idle` waiting"
+    for path, row in outcome(db).items():
+        assert ("several_objects" in row["flags"]) == ("/A2/" in path)
+        assert row["area_px"] == 6000
+    assert any(line["event"].startswith("can't be judged") and line["well"] == "A1"
+               for line in lines)  # fmt: skip
+    with pytest.raises(RuntimeWarning, match="divide by zero"):
+        judging.step(NOW + 1e9)  # later it is tried again, too
+
+
 def test_thousands_of_objects_are_judged_in_a_moment(db: Database, captured_log: Any) -> None:
     rng = np.random.default_rng(0)
     specks = [one(float(rng.uniform(10, 60)), *rng.uniform(0, 500, 2)) for _ in range(2000)]
@@ -254,4 +328,8 @@ def test_settling_a_plate_waits_between_images_but_not_for_ever(
     assert not judging.step(NOW)
     assert Histories(db).pending() == 1
     assert judging.step(NOW + 3600)
+    assert Histories(db).pending() == 0
+    shoot(db, ("A1", 9.0, [one(8000)], {}))
+    assert judging.step(NOW + 3600)
+    assert judging.step(NOW - 7200), "a clock that is set back is no rest of hours"
     assert Histories(db).pending() == 0

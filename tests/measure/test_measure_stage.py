@@ -1,5 +1,6 @@
 """The stage around CellProfiler, with a scripted engine: who is blamed, and when."""
 
+import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,9 @@ import pytest
 from PIL import Image as Pillow
 
 from made_up import NOW, admission
-from spheroidd.errors import EngineError
+from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.batches import Rule
-from spheroidd.measure.engine import ImageInput, ImageOutcome
+from spheroidd.measure.engine import ImageInput, ImageOutcome, PipelineInfo
 from spheroidd.measure.outcome import Protocol
 from spheroidd.measure.stage import MeasureStage
 from spheroidd.store.database import Database
@@ -32,6 +33,8 @@ class Scripted:
         self.features: dict[str, float | None] = {"AreaShape_Area": 50.0}
         self.labels: np.ndarray | None = None  # what it hands over as the objects' picture
         self.handed: list[Path] = []
+        self.spoil: tuple[str, bytes | None] | None = None  # whose picture, and what it becomes
+        self.changed: tuple[str, ...] = ()  # what the pipeline measures since it was changed
 
     def start(self) -> None:
         pass
@@ -43,21 +46,30 @@ class Scripted:
         self, _pipeline: Path, images: Sequence[ImageInput], folder: Path, *, labels_of: str
     ) -> Mapping[str, ImageOutcome]:
         assert labels_of == "Spheroids"
+        if self.changed:
+            raise PipelineError("the pipeline was changed")
         if self.down or any(image.plate in self.kills or image.well in self.kills
                             for image in images):  # fmt: skip
             raise EngineError("the worker ended without an answer")
         return {
             image.key: ImageOutcome(
                 image.key, None, {"Spheroids": [self.features]},
-                labels=self._keep(folder / f"{image.key}.png"),
+                labels=self._keep(folder / f"{image.key}.png", image.well),
             )
             for image in images
         }  # fmt: skip
 
-    def _keep(self, path: Path) -> Path | None:
+    def validate(self, _pipeline: Path) -> PipelineInfo:
+        return PipelineInfo("other", {}, self.changed, self.changed, ())
+
+    def _keep(self, path: Path, well: str) -> Path | None:
         if self.labels is None:
             return None
         Pillow.fromarray(self.labels).save(path)
+        if self.spoil and self.spoil[0] == well:
+            path.unlink()
+            if self.spoil[1] is not None:
+                path.write_bytes(self.spoil[1])
         self.handed.append(path)
         return path
 
@@ -148,6 +160,16 @@ def test_an_object_without_an_area_is_a_failure_and_no_empty_well(bench: Bench) 
     assert bench.database.rows("SELECT * FROM measurements") == []
 
 
+def test_an_answer_that_can_not_be_used_is_one_images_failure(bench: Bench) -> None:
+    bench.segmented("A1", "A2")
+    with bench.database.write() as sql:  # squared, it is beyond every number
+        sql.execute("UPDATE images SET pixel_size_um = 1e200 WHERE well = 'A1'")
+    bench.work()
+    assert bench.states() == {"A1": "failed", "A2": "measured"}
+    [row] = bench.database.rows("SELECT reason FROM images WHERE well = 'A1'")
+    assert "can't be used: OverflowError" in row["reason"]
+
+
 def test_areas_are_physical_where_the_pixel_size_is_known(bench: Bench) -> None:
     bench.segmented("A1")
     bench.work()
@@ -201,6 +223,49 @@ def test_without_an_outline_there_is_an_area_and_one_warning(
     assert "no outline picture" in warning["event"]
     assert (warning["plate"], warning["images"]) == ("P", 3)
     assert not any(path.exists() for path in bench.engine.handed)
+
+
+@pytest.mark.parametrize("broken", [b"", b"text", b"\x89PNG\r\n\x1a\n" + bytes(40), None])
+def test_a_label_picture_that_can_not_be_read_costs_the_outline_only(
+    broken: bytes | None, bench: Bench, captured_log: Any
+) -> None:
+    bench.segmented("A1", "A2")
+    bench.engine.labels = np.ones((9, 9), np.uint16)
+    bench.engine.spoil = ("A1", broken)
+    bench.work()
+    assert bench.states() == {"A1": "measured", "A2": "measured"}
+    assert [path is None for path in outlines(bench)] == [True, False]
+    [warning] = [event for event in captured_log[1] if event["level"] == "warning"]
+    assert warning["images"] == 1
+
+
+def test_a_batch_that_can_not_be_recorded_is_closed(bench: Bench) -> None:
+    bench.segmented("A1")
+    with bench.database.write() as sql:
+        sql.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON measurements"
+            " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    with pytest.raises(sqlite3.IntegrityError, match="full"):
+        bench.stage.step(NOW + 30)
+    [row] = bench.database.rows("SELECT outcome, finished_at FROM batches")
+    assert row["outcome"] == "could not be recorded: the disk is full"
+    assert row["finished_at"]
+
+
+def test_a_changed_pipeline_without_the_spheroids_is_refused(bench: Bench) -> None:
+    bench.segmented("A1")
+    bench.engine.changed = ("Nuclei",)
+    bench.work()
+    assert "does not measure Spheroids any more" in bench.stage.trouble
+    assert bench.states() == {"A1": "segmented"}, "the image is not to blame"
+    bench.engine.changed = ("Nuclei", "Spheroids")
+    bench.now += 600
+    bench.work()
+    assert bench.states() == {"A1": "segmented"}, "validated anew, measured in the next step"
+    bench.engine.changed = ()
+    bench.work()
+    assert bench.states() == {"A1": "measured"}
 
 
 def test_a_full_disk_loses_no_outline(bench: Bench) -> None:

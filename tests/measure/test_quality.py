@@ -259,6 +259,12 @@ def test_a_magnification_that_changes_is_no_jump_where_pixel_sizes_are_known() -
     assert any("area_jump" in flags for flags in raised(blind))
 
 
+def test_one_file_without_a_pixel_size_is_no_jump() -> None:
+    frames = [replace(frame, pixel_size_um=2.0) for frame in growing()]
+    frames[9] = replace(frames[9], pixel_size_um=None)
+    assert raised(frames) == [set()] * 20, "µm² of one are not compared with pixels of another"
+
+
 def test_excluded_frames_are_no_evidence() -> None:
     frames = growing()
     for index in (8, 10, 11):

@@ -137,6 +137,26 @@ def test_sides_are_counted_where_box_and_image_are_known() -> None:
     assert touches(replace(frame, width=None), frame.candidates[0]) is None
 
 
+def test_where_all_are_spheroids_none_is_left_out_and_a_settled_frame_counts_all_its_own() -> None:
+    many = [found(number, 1000.0 + number, 20.0 * number) for number in range(1, 41)]
+    speck = found(41, 40)
+    [frame] = film([*many, speck])
+    [one] = pick([frame], "all")
+    assert (len(one.counted), one.area_px) == (40, sum(found.area_px for found in many))
+    marked = [replace(found, is_spheroid=10 < found.number < 41) for found in frame.candidates]
+    settled = replace(frame, candidates=marked, decision="confirmed", object_number=40)
+    [one] = pick([settled], "all")
+    assert {found.number for found in one.counted} == set(range(11, 41))
+    assert pick([replace(settled, object_number=None)], "all") == [NOTHING]
+    [one] = pick([settled], "one")
+    assert [found.number for found in one.counted] == [40]
+
+
+def test_one_spheroid_is_looked_for_among_the_largest() -> None:
+    many = [found(number, 1000.0 - number, 20.0 * number, solidity=0.5) for number in range(1, 20)]
+    assert pick(film([*many, found(20, 900)])) == pick(film(many))
+
+
 AREAS = st.floats(100, 100_000)
 PLACES = st.tuples(st.floats(1, WIDTH - 1), st.floats(1, HEIGHT - 1))
 MAYBE = st.none() | st.floats(0, 1)

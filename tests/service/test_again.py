@@ -1,5 +1,6 @@
 """Measuring again with a scripted CellProfiler: who goes first, who is blamed, when it gives up."""
 
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -194,6 +195,21 @@ def test_what_was_stored_live_stays_as_it_was(bench: Bench) -> None:
     assert bench.again().work()
     after = bench.database.rows("SELECT * FROM measurements ORDER BY id")
     assert after[: len(before)] == before
+
+
+def test_a_batch_that_can_not_be_recorded_is_closed(bench: Bench) -> None:
+    again = bench.again()
+    with bench.database.write() as sql:
+        sql.execute(
+            "CREATE TRIGGER full BEFORE INSERT ON measurements"
+            " BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
+        )
+    with pytest.raises(sqlite3.IntegrityError, match="full"):
+        again.work()
+    [row] = bench.database.rows("SELECT outcome, finished_at FROM batches ORDER BY id DESC LIMIT 1")
+    assert row["outcome"] == "could not be recorded: the disk is full"
+    assert row["finished_at"]
+    assert list(bench.folder.root.rglob("batches/**/*.png")) == []
 
 
 def test_outlines_are_drawn_anew_beside_those_of_before(bench: Bench, captured_log: Any) -> None:

@@ -12,8 +12,10 @@ import pytest
 from PIL import Image as Pillow
 from running import Daemon
 
+from made_up import measured
 from spheroidd.simulator.instrument import Instrument
 from spheroidd.simulator.plan import mixed_plates, plan
+from spheroidd.store.database import Database
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -194,3 +196,20 @@ def test_a_state_folder_that_can_not_be_written_is_told(daemon: Daemon) -> None:
     daemon.configure(state_dir="/proc/spheroidd")
     done = daemon.command("run", "--until-idle", check=1)
     assert "state_dir" in done.stderr
+
+
+def test_a_well_that_can_not_be_judged_is_told_and_no_success(daemon: Daemon) -> None:
+    daemon.configure(segmentation={"model": "none"}, measurement={"pipeline": "threshold"})
+    daemon.state.mkdir()
+    with Database(daemon.state / "spheroidd.db") as database:
+        for well in ("A1", "A2"):
+            measured(database, well, 0)
+        with database.write() as sql:
+            sql.execute("UPDATE segmentations SET evidence = '{' WHERE image_id = 1")
+    done = daemon.command("run", "--until-idle", check=3)
+    assert "can't be judged" in done.stderr + done.stdout
+    assert daemon.rows("SELECT well FROM unjudged WHERE well <> ''") == [{"well": "A1"}]
+    daemon.start()
+    daemon.wait_until(
+        lambda: "can't be judged (see the log): P/A1" in daemon.command("status").stdout
+    )

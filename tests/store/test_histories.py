@@ -84,21 +84,45 @@ def test_a_files_own_date_is_no_time_where_frames_are_numbered(db: Database) -> 
     assert [(frame.timepoint, frame.hours) for frame in frames] == [(2, None), (3, None)]
 
 
-def test_of_thousands_of_objects_the_largest_are_read_and_the_one_a_person_chose(
+def test_of_thousands_of_objects_specks_are_left_out_and_what_a_person_chose_is_not(
     db: Database,
 ) -> None:
-    image = measured(db, "A1", 0, [float(area) for area in range(1, 3001)])
+    specks = [20_000.0, *(float(area) for area in range(2, 900))]
+    image = measured(db, "A1", 0, specks)
     histories = Histories(db)
     [frame] = histories.frames("P", "A1")
-    assert [one.area_px for one in frame.candidates] == list(
-        range(3000, 3000 - MOST_CANDIDATES, -1)
-    )
+    assert [one.area_px for one in frame.candidates] == sorted(specks)[: -MOST_CANDIDATES - 1 : -1]
+    assert [one.number for one in frame.candidates if one.is_spheroid] == [1]
     seen = Subject(image, frame.measurement_id)
     Reviews(db).choose([seen], 7, NOW, who="Ada")
     [frame] = histories.frames("P", "A1")
     assert frame.settled
     assert frame.candidates[-1].number == frame.object_number == 7
-    assert len(frame.candidates) == MOST_CANDIDATES
+    assert frame.candidates[-1].is_spheroid
+    assert len(frame.candidates) == MOST_CANDIDATES + 1
+
+
+def test_every_object_that_is_no_speck_is_read(db: Database) -> None:
+    measured(db, "A1", 0, [1000.0 - index for index in range(40)] + [50.0, 49.0])
+    [frame] = Histories(db).frames("P", "A1")
+    assert len(frame.candidates) == 41
+    assert frame.candidates[-1].area_px == 50
+
+
+def test_one_plate_can_be_looked_at_alone(db: Database) -> None:
+    measured(db, "A1", 0)
+    measured(db, "B1", 0, plate="Q")
+    alone = Histories(db, "Q")
+    assert (alone.pending(), Histories(db).pending()) == (1, 2)
+    assert alone.next_well() == ("Q", "B1")
+    alone.set_aside("Q", "B1")
+    assert alone.next_well() is None
+    assert alone.aside == {("Q", "B1")}
+    with db.write() as sql:
+        sql.execute("DELETE FROM unjudged")
+    assert alone.unjudge_others(several=False) == 1
+    assert Histories(db).next_well() == ("Q", "B1")
+    assert Histories(db).unjudge_others(several=False) == 1
 
 
 def test_only_the_spheroids_kind_of_object_counts(db: Database) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database as SqliteUtils
 
-from made_up import NOW, admission
+from made_up import NOW, admission, measured
 from spheroidd.errors import StoreError
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import BACK_OFF, Admission, ClaimLostError, Image
@@ -126,6 +126,29 @@ def test_new_content_supersedes_and_the_same_content_does_not(
     assert [image.id for image in ledger.claim("ready", NOW, limit=9)] == [second]
 
 
+def test_new_content_stays_excluded_and_its_well_is_judged_anew(
+    ledger: Ledger, database: Database
+) -> None:
+    first = measured(database, "A1", 0, name="1.jpg")
+    with database.write() as sql:
+        sql.execute("UPDATE images SET excluded = 1 WHERE id = ?", [first])
+        sql.execute("DELETE FROM unjudged")
+    [second] = arrive(ledger, "/e/P/A1/1.jpg")
+    assert ledger.admit(second, facts(sha="new"), NOW).fresh
+    assert database.rows("SELECT excluded FROM images WHERE id = :id", {"id": second}) == [
+        {"excluded": 1}
+    ]
+    assert steps(database, second)[-1][2] == "complete; excluded as its earlier version was"
+    assert database.rows("SELECT plate, well FROM unjudged") == [{"plate": "P", "well": "A1"}]
+    with database.write() as sql:
+        sql.execute("UPDATE images SET excluded = 0 WHERE id = ?", [second])
+        sql.execute("DELETE FROM unjudged")
+    [third] = arrive(ledger, "/e/P/A1/1.jpg")
+    ledger.admit(third, facts(sha="newer"), NOW)
+    assert steps(database, third)[-1][2] == "complete", "restored is restored"
+    assert database.rows("SELECT * FROM unjudged") == [], "it was not measured yet"
+
+
 def test_a_superseded_image_can_not_be_finished(ledger: Ledger) -> None:
     [first] = arrive(ledger, "/e/P/A1/1.jpg")
     ledger.admit(first, facts(sha="old"), NOW)
@@ -212,6 +235,14 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(StoreError, match="newer spheroidd"):
         Database(path)
+
+
+def test_the_database_closes_itself(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), Database(tmp_path / "spheroidd.db") as database:
+        assert database.rows("SELECT 1 AS one") == [{"one": 1}]
+        raise ZeroDivisionError
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        database.rows("SELECT 1")
 
 
 def test_rubbish_in_place_of_a_database_is_refused(tmp_path: Path) -> None:

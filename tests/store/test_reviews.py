@@ -1,8 +1,9 @@
 """People's decisions: what each changes, that it is undone and never forgotten, what is left."""
 
 import json
+import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 
 from made_up import NOW, measured
 from spheroidd.errors import SpheroiddError
+from spheroidd.store.choices import NO_SPHEROID, ReviewError
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.paths import to_stored
 from spheroidd.store.reader import Reader
-from spheroidd.store.reading import growth, plate_counts
+from spheroidd.store.reading import growth, outlines, plate_counts
 from spheroidd.store.results import MeasurementRecord, Results, insert_measurement
-from spheroidd.store.reviewing import Selection, events, flagged, selected
-from spheroidd.store.reviews import NO_SPHEROID, ReviewError, Reviews, Subject
+from spheroidd.store.reviewing import Selection, events, flagged, selected, wells
+from spheroidd.store.reviews import Reviews, Subject
 
 LATER = NOW + 1_000_000
 
@@ -43,7 +45,9 @@ def current(database: Database, image_id: int) -> dict[str, Any]:
 
 
 def seen(database: Database, *image_ids: int) -> list[Subject]:
-    return [Subject(one, current(database, one)["id"]) for one in image_ids]
+    """The images as they are shown now."""
+    rows = ((one, current(database, one)) for one in image_ids)
+    return [Subject(one, row["id"], row["object_number"], row["area_px"]) for one, row in rows]
 
 
 def spheroids(database: Database, image_id: int) -> list[int]:
@@ -52,6 +56,23 @@ def spheroids(database: Database, image_id: int) -> list[int]:
         {"id": current(database, image_id)["id"]},
     )
     return [row["number"] for row in rows]
+
+
+def measured_again(database: Database, image: int, area: float) -> None:
+    """A newer measurement of the same image, shown from now on."""
+    results = Results(database)
+    again = MeasurementRecord(
+        run_id=current(database, image)["run_id"],
+        segmentation_id=results.segmentation(image).id,
+        batch_id=results.open_batch(
+            NOW, plate="P", pipeline="mask", pipeline_sha256="y", cellprofiler="4", n_images=1,
+            folder="",
+        ),
+        area_px=area, area_um2=None, pixel_size_um=None, n_objects=1, flags=[], outline_path=None,
+        version="0",
+    )  # fmt: skip
+    with database.write() as sql:
+        insert_measurement(sql, image, again, LATER, current=True)
 
 
 def set_checks(database: Database, image_id: int, **checks: tuple[float, float]) -> None:
@@ -108,8 +129,12 @@ def test_confirm_then_exclude_then_restore(database: Database, reviews: Reviews)
         ("exclude", "Bob", "bubble", timestamp(LATER + 1)),
         ("restore", "Ada", "", timestamp(LATER + 2)),
     ]
+    confirmed = {
+        "decision": "confirmed", "object_number": 1, "area_px": 100, "area_um2": 400,
+        "flags": "several_objects", "spheroids": [1],
+    }  # fmt: skip
     assert [one["images"][0]["was"] for one in found] == [
-        {"decision": None}, {"excluded": 0}, {"excluded": 1, "decision": "confirmed"},
+        {"decision": None}, {"excluded": 0}, {"excluded": 1, **confirmed},
     ]  # fmt: skip
     assert [one["images"][0]["object_number"] for one in found] == [1, None, None]
 
@@ -142,10 +167,10 @@ def test_choosing_moves_area_and_spheroid_and_restoring_moves_them_back(
     assert (row["decision"], row["flags"]) == ("chosen", "ambiguous")
     assert spheroids(database, image) == [2]
 
-    reviews.choose(subjects, 3, LATER, who="Ada")
+    reviews.choose(seen(database, image), 3, LATER, who="Ada")
     assert (current(database, image)["area_px"], spheroids(database, image)) == (30, [3])
-    reviews.confirm(subjects, LATER, who="Bob")
-    reviews.restore(subjects, LATER, who="Ada")
+    reviews.confirm(seen(database, image), LATER, who="Bob")
+    reviews.restore(seen(database, image), LATER, who="Ada")
     row = current(database, image)
     assert (row["area_px"], row["area_um2"], row["object_number"]) == (100, 900, 1)
     assert (row["decision"], spheroids(database, image)) == (None, [1])
@@ -157,16 +182,15 @@ def test_a_choice_is_undone_to_what_the_program_said_last(
 ) -> None:
     """The judge may pick another object between restoring and choosing again."""
     image = measured(database, "A1", 0, [100.0, 40.0, 30.0])
-    subjects = seen(database, image)
-    reviews.choose(subjects, 2, LATER, who="Ada")
-    reviews.restore(subjects, LATER, who="Ada")
+    reviews.choose(seen(database, image), 2, LATER, who="Ada")
+    reviews.restore(seen(database, image), LATER, who="Ada")
     with database.write() as sql:
         sql.execute("UPDATE measurements SET area_px = 30, area_um2 = 120, object_number = 3")
         sql.execute("UPDATE objects SET is_spheroid = (number = 3)")
-    reviews.restore(subjects, LATER, who="Ada")
+    reviews.restore(seen(database, image), LATER, who="Ada")
     assert current(database, image)["area_px"] == 30
-    reviews.choose(subjects, 2, LATER, who="Ada")
-    reviews.restore(subjects, LATER, who="Ada")
+    reviews.choose(seen(database, image), 2, LATER, who="Ada")
+    reviews.restore(seen(database, image), LATER, who="Ada")
     row = current(database, image)
     assert (row["area_px"], row["area_um2"], row["object_number"]) == (30, 120, 3)
     assert spheroids(database, image) == [3]
@@ -175,17 +199,21 @@ def test_a_choice_is_undone_to_what_the_program_said_last(
 def test_no_spheroid_here_and_back(database: Database, reviews: Reviews) -> None:
     image = measured(database, "A1", 0, [100.0, 40.0])
     set_checks(database, image, several_objects=(2, 1))
-    subjects = seen(database, image)
-    reviews.choose(subjects, NO_SPHEROID, LATER, who="Ada")
+    reviews.choose(seen(database, image), NO_SPHEROID, LATER, who="Ada")
     row = current(database, image)
     assert (row["area_px"], row["area_um2"], row["object_number"]) == (0, 0, None)
     # the contract: an area of 0 carries the flag that says why
     assert row["flags"] == "no_spheroid,several_objects"
+    assert json.loads(row["checks"])["no_spheroid"] == {"value": 0, "limit": 1, "raised": True}
     assert spheroids(database, image) == []
-    reviews.choose(subjects, 2, LATER, who="Ada")  # the kind is known though nothing is marked
-    assert current(database, image)["flags"] == "several_objects"
+    reviews.choose(
+        seen(database, image), 2, LATER, who="Ada"
+    )  # the kind is known though nothing is marked
+    row = current(database, image)
+    assert row["flags"] == "several_objects"
+    assert json.loads(row["checks"])["no_spheroid"] == {"value": 1, "limit": 1, "raised": False}
     assert (current(database, image)["area_px"], spheroids(database, image)) == (40, [2])
-    reviews.restore(subjects, LATER, who="Ada")
+    reviews.restore(seen(database, image), LATER, who="Ada")
     assert (current(database, image)["area_px"], spheroids(database, image)) == (100, [1])
 
 
@@ -269,22 +297,123 @@ def test_what_was_measured_again_since_it_was_looked_at_is_not_settled_unseen(
     assert past(database) == []
 
 
+def test_what_was_judged_anew_since_it_was_looked_at_is_not_settled_unseen(
+    database: Database, reviews: Reviews
+) -> None:
+    image = measured(database, "A1", 0, [100.0, 40.0])
+    for change in ("area_px = 40, object_number = 2", "area_px = 101", "object_number = NULL"):
+        subjects = seen(database, image)
+        with database.write() as sql:
+            sql.execute(f"UPDATE measurements SET {change}")
+        with pytest.raises(ReviewError, match="judged anew since it was looked at"):
+            reviews.confirm(subjects, LATER, who="Ada")
+    assert current(database, image)["decision"] is None
+    reviews.confirm(seen(database, image), LATER, who="Ada")
+    assert len(past(database)) == 1
+
+
+def test_a_newer_measurement_is_not_settled_unseen(database: Database, reviews: Reviews) -> None:
+    """Its area and object are the same; it is still another measurement."""
+    image = measured(database, "A1", 0)
+    subjects = seen(database, image)
+    measured_again(database, image, 100.0)
+    with pytest.raises(ReviewError, match="measured again, or replaced"):
+        reviews.confirm(subjects, LATER, who="Ada")
+    assert database.rows("SELECT 1 FROM measurements WHERE decision IS NOT NULL") == []
+    assert past(database) == []
+    reviews.confirm(seen(database, image), LATER, who="Ada")
+
+
+# -- one event is undone, and nothing else ------------------------------------------------
+
+
+def test_undoing_an_exclusion_leaves_the_decision_and_the_other_way_round(
+    database: Database, reviews: Reviews
+) -> None:
+    image = measured(database, "A1", 0, [100.0, 40.0])
+    chosen = reviews.choose(seen(database, image), 2, LATER, who="Ada")
+    excluded = reviews.exclude(seen(database, image), LATER, who="Bob", reason="bubble")
+    undone = reviews.undo(excluded, seen(database, image), LATER, who="Bob")
+    assert (undone.images, undone.left) == ([image], {})
+    row = current(database, image)
+    assert (row["excluded"], row["decision"], row["area_px"]) == (0, "chosen", 40)
+    reviews.undo(undone.event, seen(database, image), LATER, who="Bob")  # once more excluded
+    reviews.undo(chosen, seen(database, image), LATER, who="Ada")
+    row = current(database, image)
+    assert (row["excluded"], row["decision"], row["area_px"]) == (1, None, 100)
+    assert spheroids(database, image) == [1]
+    assert [next(iter(one["images"][0]["was"])) for one in past(database)[2:]] == [
+        "excluded", "excluded", "decision",
+    ]  # fmt: skip
+
+
+def test_undoing_goes_back_to_the_decision_before(database: Database, reviews: Reviews) -> None:
+    image = measured(database, "A1", 0, [100.0, 40.0, 30.0])
+    reviews.choose(seen(database, image), 2, LATER, who="Ada")
+    confirmed = reviews.confirm(seen(database, image), LATER, who="Bob")
+    reviews.undo(confirmed, seen(database, image), LATER, who="Bob")
+    assert current(database, image)["decision"] == "chosen"
+    other = reviews.choose(seen(database, image), 3, LATER, who="Bob")
+    reviews.undo(other, seen(database, image), LATER, who="Bob")
+    row = current(database, image)
+    assert (row["decision"], row["area_px"], spheroids(database, image)) == ("chosen", 40, [2])
+    reviews.restore(seen(database, image), LATER, who="Ada")  # past what was undone
+    row = current(database, image)
+    assert (row["decision"], row["area_px"], spheroids(database, image)) == (None, 100, [1])
+
+
+def test_undoing_a_restoring_puts_back_the_area_that_was_settled(
+    database: Database, reviews: Reviews
+) -> None:
+    image = measured(database, "A1", 0, [100.0, 40.0])
+    reviews.confirm(seen(database, image), LATER, who="Ada")
+    restored = reviews.restore(seen(database, image), LATER, who="Ada")
+    with database.write() as sql:  # as the judge does
+        sql.execute("UPDATE measurements SET area_px = 40, object_number = 2")
+        sql.execute("UPDATE objects SET is_spheroid = (number = 2)")
+    reviews.undo(restored, seen(database, image), LATER, who="Ada")
+    row = current(database, image)
+    assert (row["decision"], row["area_px"], spheroids(database, image)) == ("confirmed", 100, [1])
+    reviews.restore(seen(database, image), LATER, who="Ada")  # what the program says now
+    row = current(database, image)
+    assert (row["decision"], row["area_px"], spheroids(database, image)) == (None, 40, [2])
+
+
+def test_what_a_later_event_changed_too_stays_and_is_told(
+    database: Database, reviews: Reviews
+) -> None:
+    one, other = measured(database, "A1", 0), measured(database, "A1", 3)
+    first = reviews.exclude(seen(database, one, other), LATER, who="Ada", reason="bubble")
+    second = reviews.exclude(seen(database, other), LATER, who="Bob", reason="out of focus")
+    undone = reviews.undo(first, seen(database, one, other), LATER, who="Ada")
+    assert undone.images == [one]
+    assert undone.left == {f"event {second} changed whether it is excluded after it": 1}
+    assert [current(database, image)["excluded"] for image in (one, other)] == [0, 1]
+    assert [image["image_path"] for image in past(database)[-1]["images"]] == ["/e/P/A1/A1_0.jpg"]
+    with pytest.raises(ReviewError, match="Nothing of that event can be put back"):
+        reviews.undo(first, seen(database, one, other), LATER, who="Ada")
+    assert len(past(database)) == 3
+
+
+def test_a_decision_is_not_put_back_on_another_measurement(
+    database: Database, reviews: Reviews
+) -> None:
+    image = measured(database, "A1", 0)
+    reviews.confirm(seen(database, image), LATER, who="Ada")
+    restored = reviews.restore(seen(database, image), LATER, who="Ada")
+    measured_again(database, image, 7.0)
+    undone = reviews.undo(restored, seen(database, image), LATER, who="Ada")
+    assert list(undone.left) == [
+        "another measurement is shown than the one that was decided on"
+    ]  # fmt: skip
+    row = current(database, image)
+    assert (row["decision"], row["area_px"]) == (None, 7)
+
+
 def test_excluding_survives_measuring_again(database: Database, reviews: Reviews) -> None:
     image = measured(database, "A1", 0)
     reviews.exclude(seen(database, image), LATER, who="Ada", reason="bubble")
-    results = Results(database)
-    again = MeasurementRecord(
-        run_id=current(database, image)["run_id"],
-        segmentation_id=results.segmentation(image).id,
-        batch_id=results.open_batch(
-            NOW, plate="P", pipeline="mask", pipeline_sha256="y", cellprofiler="4", n_images=1,
-            folder="",
-        ),
-        area_px=7.0, area_um2=None, pixel_size_um=None, n_objects=1, flags=[], outline_path=None,
-        version="0",
-    )  # fmt: skip
-    with database.write() as sql:
-        insert_measurement(sql, image, again, LATER, current=True)
+    measured_again(database, image, 7.0)
     with Reader(database.path) as reader:
         [row] = growth(reader)
     assert (row["area_px"], row["excluded"]) == (7, 1)
@@ -324,6 +453,22 @@ def test_a_decision_waits_for_the_daemons_transaction(database: Database) -> Non
     own.close()
     row = current(database, image)
     assert (row["excluded"], row["flags"]) == (1, "area_jump")
+
+
+def plan_of(database: Database, ask: Callable[[Reader], object]) -> list[str]:
+    """How SQLite finds the rows of everything that is asked."""
+
+    class Explaining(Reader):
+        def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+            plan.extend(
+                row["detail"] for row in super().rows(f"EXPLAIN QUERY PLAN {sql}", parameters)
+            )
+            return super().rows(sql, parameters)
+
+    plan: list[str] = []
+    with Explaining(database.path) as reader:
+        ask(reader)
+    return plan
 
 
 # -- which images ------------------------------------------------------------------------
@@ -435,6 +580,25 @@ def test_bytes_that_are_no_text(database: Database, reviews: Reviews) -> None:
     assert (event["who"], event["reason"]) == (odd, odd)
 
 
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda reader: selected(reader, Selection(plate="P", well="A1")),
+        lambda reader: flagged(reader, Selection(plate="P")),
+        lambda reader: wells(reader, "P"),
+        lambda reader: outlines(reader, "P"),
+    ],
+)
+def test_of_a_plate_only_its_own_measurements_are_read(
+    two_plates: Database, ask: Callable[[Reader], object]
+) -> None:
+    plan = plan_of(two_plates, ask)
+    reads = [step for step in plan if re.match(r"(SCAN|SEARCH) m\b", step)]
+    assert set(reads) == {"SEARCH m USING INDEX measurements_current (image_id=?)"}, plan
+    scans = [step for step in plan if step.startswith("SCAN i")]
+    assert scans == [] or any("MATERIALIZE" in step for step in plan), "`growth` reads them all"
+
+
 # -- what waits --------------------------------------------------------------------------
 
 
@@ -477,7 +641,7 @@ def test_what_is_settled_waits_no_more(database: Database, reviews: Reviews) -> 
     with Reader(database.path) as reader:
         [counts] = plate_counts(reader)
     assert (counts["measured"], counts["to_review"], counts["excluded"]) == (4, 1, 1)
-    reviews.restore(subjects, LATER, who="Ada")
+    reviews.restore(seen(database, *images), LATER, who="Ada")
     assert len(waiting(database)) == 4
     with Reader(database.path) as reader:
         [counts] = plate_counts(reader)

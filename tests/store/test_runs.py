@@ -120,7 +120,7 @@ def test_what_a_person_settled_is_only_replaced_by_a_person(bench: Bench) -> Non
         sql.execute("UPDATE images SET excluded = 1 WHERE id = ?", [bench.ids[1]])
     for image_id in bench.ids[:2]:
         bench.again(run, image_id, 50)
-    assert bench.areas() == [100, 50, 300], "the confirmed one stays"
+    assert bench.areas() == [100, 200, 300], "the confirmed and the excluded one stay"
     assert bench.runs.use("P", run) == Shown(images=3, lacking=1, settled=1)
     assert bench.areas() == [50, 50, 300]
     with Reader(bench.db.path) as reader:
@@ -201,3 +201,24 @@ def test_live_work_is_what_a_running_daemon_has_in_hand(bench: Bench) -> None:
         assert work() == 2
         health.ended(NOW, "stopped")
         assert work() == 0
+
+
+def test_of_a_plate_only_its_own_rows_are_read(bench: Bench) -> None:
+    plan: list[str] = []
+
+    class Explaining(Reader):
+        def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+            plan.extend(
+                row["detail"] for row in super().rows(f"EXPLAIN QUERY PLAN {sql}", parameters)
+            )
+            return super().rows(sql, parameters)
+
+    with Explaining(bench.db.path) as reader:
+        for run in (None, 1):
+            run_reading.areas(reader, "P", run)
+        assert "SEARCH i USING INDEX images_plate (plate=?)" in plan
+        run_reading.runs(reader, "P")
+        run_reading.live_work(reader, NOW)
+    scans = {step for step in plan if step.startswith("SCAN")}
+    assert scans == {"SCAN r USING INDEX runs_plate", "SCAN service"}
+    assert "SEARCH images USING INDEX images_work (state=?)" in plan

@@ -6,10 +6,12 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spheroidd.cli.runs import Plate, tell_shown
+from spheroidd.cli.selecting import plate_as_stored
 from spheroidd.cli.terminal import ConfigFile, err, load, say, tell
 from spheroidd.config import PIPELINES, Config
 from spheroidd.home import installation_home
 from spheroidd.store.paths import printable
+from spheroidd.store.reader import Reader
 
 if TYPE_CHECKING:
     from spheroidd.again import Progress as Step
@@ -41,6 +43,8 @@ def remeasure(
     the work in hand, and the same command goes on from there.
     """
     settings = with_options(load(config), model, pipeline, threshold)
+    with Reader(settings.state_dir / "spheroidd.db") as reader:
+        plate = plate_as_stored(reader, plate)
     from spheroidd.remeasure import remeasure as measure_again
     from spheroidd.system.logs import open_log
 
@@ -84,7 +88,10 @@ def with_options(
     try:
         return Config.model_validate(said)
     except ValidationError as error:
-        problems = (f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        problems = (
+            f"{'.'.join(map(str, one['loc']))}: {one['msg'].removeprefix('Value error, ')}"
+            for one in error.errors()
+        )
         raise typer.BadParameter("; ".join(problems)) from None
 
 

@@ -34,15 +34,24 @@ from spheroidd.cli.selecting import (
     path_of,
 )
 from spheroidd.cli.terminal import ConfigFile, database_of, out, say, tell
+from spheroidd.config import Flags
 from spheroidd.errors import SpheroiddError
 from spheroidd.store.paths import printable, to_stored
 from spheroidd.store.reader import BUSY_SECONDS, Reader, Row
-from spheroidd.store.reviewing import Selection, events, flagged, refuse_unknown, selected
+from spheroidd.store.reviewing import (
+    Selection,
+    events,
+    flagged,
+    refuse_hidden,
+    refuse_unknown,
+    selected,
+)
 
 if TYPE_CHECKING:
-    from spheroidd.store.reviews import Reviews, Subject
+    from spheroidd.store.reviews import Reviews, Subject, Undone
 
 _SHOWN = 50  # rows of a table, unless asked otherwise
+_FLAGS = ("no_spheroid", *Flags.model_fields)
 
 review = typer.Typer(
     no_args_is_help=True,
@@ -77,6 +86,8 @@ def list_flagged(
 ) -> None:
     """What waits to be looked at, worst first: flagged, not settled, not excluded."""
     database = database_of(config)
+    if flag is not None and flag not in _FLAGS:
+        raise typer.BadParameter(f"there is no flag {flag!r}; there are {', '.join(_FLAGS)}")
     with Reader(database) as reader:
         wanted = as_stored(reader, Selection(plate, well, from_hours, to_hours))
         rows = flagged(reader, wanted, flag)
@@ -223,10 +234,14 @@ def restore(
     reason: Reason = "",
     who: Who = None,
 ) -> None:
-    """Back to what the program says: not excluded, not confirmed, its own choice of object."""
+    """Back to what the program says; with --event, only what that event changed is put back."""
     wanted = Selection(plate, well, from_hours, to_hours, time_point, path_of(path), event)
 
-    def act(reviews: "Reviews", subjects: "Sequence[Subject]", now: float, name: str) -> int:
+    def act(
+        reviews: "Reviews", subjects: "Sequence[Subject]", now: float, name: str
+    ) -> "int | Undone":
+        if event is not None:
+            return reviews.undo(event, subjects, now, who=name, reason=to_stored(reason))
         return reviews.restore(subjects, now, who=name, reason=to_stored(reason))
 
     _settle(config, wanted, who, ("restoring", "restored"), act)
@@ -265,7 +280,7 @@ def choose(
     _settle(config, wanted, who, ("choosing for", what), act)
 
 
-Act = Callable[["Reviews", "Sequence[Subject]", float, str], int]
+Act = Callable[["Reviews", "Sequence[Subject]", float, str], "int | Undone"]
 
 
 def _settle(
@@ -281,16 +296,19 @@ def _settle(
     database_file = database_of(config)
     with Reader(database_file) as reader:  # says what to do where there is none, too
         rows = selected(reader, on_one_plate(reader, as_stored(reader, selection)))
+        if doing == "restoring" and selection.event is not None:
+            refuse_hidden(reader, selection.event)
     if len(rows) > 1:
         tell(f"{doing} {in_words(rows)}")
     settled = sum(bool(row["excluded"] or row["decision"]) for row in rows)
     if settled:
         tell(f"{settled} of {len(rows)} had been excluded, confirmed or chosen before")
-    subjects = [Subject(row["image_id"], row["measurement_id"]) for row in rows]
+    looked_at = ("image_id", "measurement_id", "object_number", "area_px")
+    subjects = [Subject(*(row[name] for name in looked_at)) for row in rows]
     try:
         database = Database(database_file)
         try:
-            number = act(Reviews(database), subjects, time.time(), name_of(who))
+            made = act(Reviews(database), subjects, time.time(), name_of(who))
         finally:
             database.close()
     except sqlite3.OperationalError as error:
@@ -300,8 +318,13 @@ def _settle(
             f"The database is busy: somebody has been writing for {BUSY_SECONDS:g} seconds.",
             "Nothing was changed; try again.",
         ) from error
-    say(f"{done}: {in_words(rows)} (event {number})")
+    if not isinstance(made, int):
+        for why, number in made.left.items():
+            tell(f"{number} of {len(rows)} not put back: {why}")
+        rows = [row for row in rows if row["image_id"] in made.images]
+        made = made.event
+    say(f"{done}: {in_words(rows)} (event {made})")
     if doing == "restoring":
         say("the daemon judges their wells anew, now or when it next starts")
     else:
-        say(f"undo: spheroidd review restore -c {shlex.quote(str(config))} --event {number}")
+        say(f"undo: spheroidd review restore -c {shlex.quote(str(config))} --event {made}")

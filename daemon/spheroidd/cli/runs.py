@@ -10,11 +10,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from spheroidd.cli.terminal import ConfigFile, database_of, out, say, tell
+from spheroidd.cli.selecting import plate_as_stored
+from spheroidd.cli.terminal import ConfigFile, database_of, load, out, say, tell
 from spheroidd.errors import SpheroiddError
 from spheroidd.store import run_reading
 from spheroidd.store.paths import printable
 from spheroidd.store.reader import Reader, Row
+from spheroidd.store.reviewing import listed
 
 if TYPE_CHECKING:
     from spheroidd.report.bland_altman import Agreement
@@ -46,7 +48,7 @@ def list_runs(
 ) -> None:
     """Every way in which plates were measured, and which one is shown."""
     with Reader(database_of(config)) as reader:
-        found = run_reading.runs(reader, plate)
+        found = run_reading.runs(reader) if plate is None else _runs_of(reader, plate)
     if as_json:
         for row in found:
             row["chosen"] = bool(row["chosen"])
@@ -79,18 +81,19 @@ def use(
 
     Nothing is deleted: another `runs use` brings the others back.
     """
+    from spheroidd.remeasure import show
     from spheroidd.store.database import Database
-    from spheroidd.store.runs import Runs
+    from spheroidd.system.logs import open_log
 
-    database_file = database_of(config)
+    settings = load(config)
+    database_file = settings.state_dir / "spheroidd.db"
     with Reader(database_file) as reader:
+        plate = plate_as_stored(reader, plate)
         chosen = _run_of(reader, plate, run)
-    database = Database(database_file)
-    try:
-        number = chosen["id"] if chosen and chosen["kind"] == "again" else None
-        shown = Runs(database).use(plate, number)
-    finally:
-        database.close()
+    number = chosen["id"] if chosen and chosen["kind"] == "again" else None
+    with Database(database_file) as database:
+        log = open_log("warning", settings.logging.format)
+        shown = show(settings, database, plate, number, log)
     tell_shown(shown, _LIVE if number is None else run)
 
 
@@ -109,22 +112,27 @@ def tell_shown(shown: "Shown", name: str) -> None:
 
 def _run_of(reader: Reader, plate: str, name: str) -> Row | None:
     """A plate's run by its number; None: `live`."""
-    found = run_reading.runs(reader, plate)
-    if not found:
-        known = sorted({printable(row["plate"]) for row in run_reading.runs(reader)})
-        raise SpheroiddError(
-            f"Nothing of a plate {plate!r} has been measured.",
-            f"There is {', '.join(known) or 'no plate yet'}.",
-        )
+    found = _runs_of(reader, plate)
     if name == _LIVE:
         return None
     for row in found:
         if str(row["id"]) == name:
             return row
     raise SpheroiddError(
-        f"The plate {plate!r} has no run {name}.",
+        f"The plate '{printable(plate)}' has no run {name}.",
         f"It has {', '.join(str(row['id']) for row in found)} and `live`; see `runs list`.",
     )
+
+
+def _runs_of(reader: Reader, plate: str) -> list[Row]:
+    found = run_reading.runs(reader, plate_as_stored(reader, plate))
+    if not found:
+        known = list(dict.fromkeys(row["plate"] for row in run_reading.runs(reader)))
+        raise SpheroiddError(
+            f"Nothing of a plate '{printable(plate)}' has been measured.",
+            f"There is {listed(known) or 'no plate yet'}.",
+        )
+    return found
 
 
 # -- compare ----------------------------------------------------------------------------------
@@ -145,6 +153,7 @@ def compare(
     from spheroidd.report.bland_altman import agreement, draw
 
     with Reader(database_of(config)) as reader:
+        plate = plate_as_stored(reader, plate)
         chosen = [_run_of(reader, plate, name) for name in (first, second)]
         rows = [run_reading.areas(reader, plate, run["id"] if run else None) for run in chosen]
     found = agreement(*rows)
@@ -154,6 +163,12 @@ def compare(
     else:
         say(f"A: {names[0]}")
         say(f"B: {names[1]}")
+        for name, areas in zip("AB", rows, strict=True):
+            if largest := sum(row["largest"] for row in areas):
+                tell(
+                    f"{name} has not been judged (it was not shown yet): in {largest} images with "
+                    "several objects, its area is that of the largest object of each image"
+                )
         _print_agreement(found)
     if picture is not None:
         draw(found, (names[0], names[1]), printable(plate), picture)

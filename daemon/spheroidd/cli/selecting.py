@@ -71,6 +71,11 @@ def as_stored(reader: Reader, selection: Selection) -> Selection:
     return Selection(**{**vars(selection), **changes})
 
 
+def plate_as_stored(reader: Reader, plate: str) -> str:
+    """A plate's name as the ledger has it; see `as_stored`."""
+    return _among(plates(reader), plate)
+
+
 def _among(names: Sequence[str], given: str) -> str:
     stored = to_stored(given)
     if stored in names:

@@ -4,6 +4,7 @@ It runs beside the line and moves no image: it says which object is the spheroid
 flags are raised.  What people settled, it leaves alone.
 """
 
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from itertools import groupby
@@ -17,10 +18,12 @@ from spheroidd.measure.track import pick
 from spheroidd.measure.values import values
 from spheroidd.store.frames import Checked, Frame, Verdict
 from spheroidd.store.histories import Histories
+from spheroidd.store.paths import printable
 
 Objects = Literal["one", "all"]
 
 _RESTS = 20.0  # times as long as it took: computing a plate's limits stays a small share
+_ASIDE_SECONDS = 3600.0  # until what could not be judged is tried again
 
 
 def judge(frames: Sequence[Frame], limits: Mapping[str, float], objects: Objects) -> list[Verdict]:
@@ -73,23 +76,88 @@ class JudgeStage:
         self._log = log
         self._objects: Objects = objects
         self._limits: dict[str, dict[str, float]] = {}
-        self._rests_until: dict[str, float] = {}
+        self._rests: dict[str, tuple[float, float]] = {}  # plate → since when, how long
+        self._aside_since: float | None = None
+
+    @property
+    def trouble(self) -> str:
+        """In words, what could not be judged and was set aside."""
+        aside = sorted(self._histories.aside)
+        names = [printable(f"{plate}/{well}" if well else plate) for plate, well in aside]
+        return f"can't be judged (see the log): {', '.join(names)}" if names else ""
 
     def start(self, now: float) -> None:  # noqa: ARG002 (every part starts so)
-        """The bounds may be others than before: all plates are settled anew."""
+        """The configuration may be another than before: all plates are settled anew, and those
+        judged anew whose areas mean something else."""
         self._histories.unsettle_all()
+        others = self._histories.unjudge_others(several=self._objects == "all")
+        if others:
+            self._log.warning(
+                "areas that count objects otherwise are judged anew",
+                wells=others,
+                objects=self._objects,
+            )
 
     def step(self, now: float) -> bool:
-        """Judge one well, or settle one plate; returns whether there was one."""
+        """Judge one well, or settle one plate; returns whether there was one.
+
+        One that can't be judged is set aside for a while before its error is raised again, so
+        that it stops neither the others nor the wish to end when idle.
+        """
+        if self._aside_since is not None and abs(now - self._aside_since) > _ASIDE_SECONDS:
+            self._histories.take_up_again()
+            self._aside_since = None
+        due = self._next(now)
+        if due is None:
+            return False
+        plate, well = due
+        try:
+            if well is None:
+                self._settle(plate, now)
+            else:
+                self._judge(plate, well)
+        except (OSError, sqlite3.Error):
+            raise  # the disk's trouble, not the well's
+        except Exception as error:
+            self._histories.set_aside(*filter(None, due))
+            self._aside_since = now
+            self._log.error(
+                "can't be judged; areas and flags stay as they are",
+                plate=plate,
+                well=well,
+                reason=repr(error),
+            )
+            raise
+        return True
+
+    def work(self) -> None:
+        """Judge everything that is to be judged, where no daemon may be running to do it.
+
+        Raises:
+            OSError, sqlite3.Error: the database can't be read or written.
+        """
+        self.start(time.time())
+        more = True
+        while more:
+            try:
+                more = self.step(time.time())
+            except (OSError, sqlite3.Error):
+                raise
+            except Exception:  # it was set aside, and the log says so
+                more = True
+
+    def _next(self, now: float) -> tuple[str, str | None] | None:
+        """The well that is to be judged, or the plate (and None) that is to be settled."""
         well = self._histories.next_well()
         if well is not None:
-            self._judge(*well)
-            return True
-        for plate in self._histories.unsettled():
-            if now >= self._rests_until.get(plate, now):
-                self._settle(plate, now)
-                return True
-        return False
+            return well
+        plates = self._histories.unsettled()
+        return next(((plate, None) for plate in plates if self._rested(plate, now)), None)
+
+    def _rested(self, plate: str, now: float) -> bool:
+        """A clock that is set back must not make it rest for hours."""
+        since, seconds = self._rests.get(plate, (now, 0.0))
+        return abs(now - since) >= seconds
 
     def hand_back(self) -> None:
         """A step that raised has written nothing; the well is still to be judged."""
@@ -126,7 +194,7 @@ class JudgeStage:
             for well in self._histories.wells(plate):
                 self._histories.recheck(_changed(self._histories.checked(plate, well), limits))
         self._histories.settled(plate)
-        self._rests_until[plate] = now + _RESTS * (time.perf_counter() - started)
+        self._rests[plate] = (now, _RESTS * (time.perf_counter() - started))
 
 
 def _changed(stored: Sequence[Checked], limits: Mapping[str, float]) -> list[Checked]:

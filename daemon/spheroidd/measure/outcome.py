@@ -189,7 +189,7 @@ def keep_outline(
     """Draw the outline picture and put it beside the mask; its path is relative to the folder.
 
     None where none can be drawn: the pipeline measured a part of the image, or found more
-    objects than the worker can number in a picture, or the worker could not write one.
+    objects than the worker can number in a picture, or the worker left none that can be read.
 
     Args:
         outcome: one without trouble.
@@ -205,10 +205,43 @@ def keep_outline(
     (folder.root / path).parent.mkdir(parents=True, exist_ok=True)
     try:
         labels = read_labels(outcome.labels)
+    except Exception:  # whatever is wrong with it, the areas are not concerned
+        return None
+    try:
         write_outline(folder.root / path, np.load(work.original, allow_pickle=False), labels)
     except (NoPlaceError, Pillow.DecompressionBombError):
         return None
     return str(path)
+
+
+def result_of(
+    work: Work,
+    outcome: ImageOutcome | None,
+    protocol: Protocol,
+    batch_id: int,
+    folder: StateFolder,
+    run: int | None = None,
+) -> MeasurementRecord | str:
+    """What is stored of an image, its outline drawn; or in words why there is nothing.
+
+    An answer that can't be made sense of must not stop the others: it is this image's failure.
+
+    Args:
+        run: of `spheroidd remeasure`; None: live, and who stores it fills in the `run_id`.
+
+    Raises:
+        OSError: the disk is full, say.
+    """
+    trouble = trouble_with(outcome, protocol)
+    if outcome is None or trouble:
+        return f"CellProfiler: {trouble}"
+    try:
+        outline = keep_outline(work, outcome, folder, run)
+        return measurement_of(work, outcome, protocol, run or 0, batch_id, outline)
+    except OSError:
+        raise
+    except Exception as error:
+        return f"CellProfiler's answer can't be used: {error!r}"
 
 
 def drop_labels(outcomes: Iterable[ImageOutcome]) -> None:

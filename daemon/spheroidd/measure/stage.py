@@ -12,18 +12,16 @@ from structlog.typing import FilteringBoundLogger
 
 from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.batches import Due, next_batch
-from spheroidd.measure.engine import Engine, ImageOutcome
+from spheroidd.measure.engine import Engine, ImageOutcome, PipelineInfo
 from spheroidd.measure.outcome import (
     NO_OUTLINE,
     Protocol,
     Work,
     drop_labels,
     input_of,
-    keep_outline,
-    measurement_of,
     open_batch,
     recipe_of,
-    trouble_with,
+    result_of,
 )
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.images import ClaimLostError, Image
@@ -122,15 +120,19 @@ class MeasureStage:
             )
         except Exception as error:
             self._results.close_batch(batch_id, f"failed as a whole: {error}", now)
+            if isinstance(error, EngineError):
+                self._engine_trouble(error)
             self._hand_back(images, error, now)
             if not isinstance(error, EngineError):
                 raise
-            self._engine_trouble(error)
             return True
         self.trouble = ""
         later = now + (time.perf_counter() - started)
         try:
             failed = self._record(work, outcomes, batch_id, later)
+        except Exception as error:
+            self._results.close_batch(batch_id, f"could not be recorded: {error}", later)
+            raise
         finally:
             drop_labels(outcomes.values())
         self._measured += len(images) - failed
@@ -154,23 +156,21 @@ class MeasureStage:
         """Store every image's outcome; returns how many failed."""
         failed = undrawn = 0
         for item in work:
-            outcome = outcomes.get(item.key)
-            error = trouble_with(outcome, self._protocol)
             log = self._log.bind(
                 plate=item.image.plate, well=item.image.well, path=printable(item.image.path)
             )
+            outcome = outcomes.get(item.key)
+            record = result_of(item, outcome, self._protocol, batch_id, self._folder)
             try:
-                if outcome is None or error:
+                if isinstance(record, str):
                     failed += 1
-                    again = self._ledger.fail(item.image, f"CellProfiler: {error}", now)
-                    log.error("measurement failed", reason=error, again=again)
+                    again = self._ledger.fail(item.image, record, now)
+                    log.error("measurement failed", reason=record, again=again)
                     continue
+                undrawn += record.outline_path is None
                 made_with = recipe_of(item.segmentation, self._protocol)
                 run = self._runs.live(item.image.plate, made_with, now)
-                outline = keep_outline(item, outcome, self._folder)
-                undrawn += outline is None
-                record = measurement_of(item, outcome, self._protocol, run, batch_id, outline)
-                self._results.measured(item.image, record, now)
+                self._results.measured(item.image, replace(record, run_id=run), now)
             except ClaimLostError:
                 log.info("superseded while it was measured")
                 self._folder.original(item.image.id).unlink(missing_ok=True)
@@ -206,12 +206,21 @@ class MeasureStage:
         """The pipeline's file was changed under way: go on with it, if it can be used."""
         try:
             info = self._engine.validate(self._protocol.pipeline)
+            self._require_spheroids(info)
         except EngineError as error:
             self._refused_until = now + _REFUSED_SECONDS
             self._engine_trouble(error)
             return
         self._log.warning("the pipeline was changed; measuring with it", sha256=info.sha256)
         self._protocol = replace(self._protocol, pipeline_sha256=info.sha256)
+
+    def _require_spheroids(self, info: PipelineInfo) -> None:
+        if self._protocol.object_name not in info.measured:
+            raise PipelineError(
+                f"The pipeline {self._protocol.pipeline} was changed and does not measure "
+                f"{self._protocol.object_name} any more.",
+                "Change it back, or name another object in the configuration and start again.",
+            )
 
     def _engine_trouble(self, error: EngineError) -> None:
         if error.message != self.trouble:

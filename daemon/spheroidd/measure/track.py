@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spheroidd.measure.smooth import clock
-from spheroidd.store.frames import Candidate, Frame
+from spheroidd.store.frames import MOST_CANDIDATES, REAL_SHARE, Candidate, Frame
 
 Floats = NDArray[np.float64]
-
-REAL_SHARE = 0.05  # with `objects: all`, of the largest object's area; less is a speck
 
 _SPAN = 3  # a step may skip up to two frames
 _SKIP = 3.0  # cost of a frame that the track skips
@@ -66,12 +64,9 @@ def pick(frames: Sequence[Frame], objects: Literal["one", "all"] = "one") -> lis
     Returns:
         one for each frame; those of settled frames say what was settled.
     """
-    picks = [_settled(frame) if frame.settled else NOTHING for frame in frames]
     if objects == "all":
-        return [
-            found if frame.settled else _all_of(frame)
-            for frame, found in zip(frames, picks, strict=True)
-        ]
+        return [_all_settled(frame) if frame.settled else _all_of(frame) for frame in frames]
+    picks = [_settled(frame) if frame.settled else NOTHING for frame in frames]
     offers = [_offer(frame, found) for frame, found in zip(frames, picks, strict=True)]
     used = [index for index, offer in enumerate(offers) if offer]
     if not used:
@@ -90,6 +85,15 @@ def _settled(frame: Frame) -> Pick:
     return Pick(chosen[0], (chosen[0],)) if chosen else NOTHING
 
 
+def _all_settled(frame: Frame) -> Pick:
+    """What was settled where all objects are spheroids: its area is that of all marked ones."""
+    found = _settled(frame)
+    if not found.spheroid:
+        return NOTHING
+    marked = [one for one in frame.candidates if one.is_spheroid or one == found.spheroid]
+    return Pick(found.spheroid, marked)
+
+
 def _all_of(frame: Frame) -> Pick:
     if not frame.candidates:
         return NOTHING
@@ -102,7 +106,7 @@ def _offer(frame: Frame, settled: Pick) -> Sequence[Candidate]:
     """What the track may go through: an excluded frame is no evidence, a decision is all."""
     if frame.excluded:
         return ()
-    return settled.counted if frame.decision is not None else frame.candidates
+    return settled.counted if frame.decision is not None else frame.candidates[:MOST_CANDIDATES]
 
 
 # -- the table of all candidates ---------------------------------------------------------

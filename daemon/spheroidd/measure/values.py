@@ -34,7 +34,9 @@ def values(
         picks: the spheroid of each.
         several: all objects count, so that further ones are no concern.
     """
-    seen = [_see(frame, found) for frame, found in zip(frames, picks, strict=True)]
+    pairs = list(zip(frames, picks, strict=True))
+    physical = all(frame.pixel_size_um for frame, found in pairs if found.counted)
+    seen = [_see(frame, found, physical=physical) for frame, found in pairs]
     times = clock([frame.hours for frame in frames], [frame.timepoint for frame in frames])
     lived_in = any(seen)
     found: list[dict[str, float | None]] = [{} for _ in frames]
@@ -115,7 +117,7 @@ def _mean(found: Sequence[Candidate], feature: Callable[[Candidate], float | Non
 
 @dataclass(frozen=True)
 class _Seen:
-    """A frame's spheroid, in µm from the image's middle where the pixel size is known."""
+    """A frame's spheroid, from the image's middle; in µm where all frames have a pixel size."""
 
     area: float
     x: float | None
@@ -123,10 +125,10 @@ class _Seen:
     shape: tuple[float | None, ...]  # minor by major axis, solidity, form factor
 
 
-def _see(frame: Frame, choice: Pick) -> _Seen | None:
+def _see(frame: Frame, choice: Pick, *, physical: bool) -> _Seen | None:
     if not choice.counted:
         return None
-    found, size = choice.counted, frame.pixel_size_um or 1.0
+    found, size = choice.counted, (frame.pixel_size_um or 1.0) if physical else 1.0
     x, y = _mean(found, lambda one: one.x), _mean(found, lambda one: one.y)
     return _Seen(
         choice.area_px * size**2,

@@ -125,8 +125,10 @@ class Arrivals:
         """`waiting → ready`; an older version of the path becomes `superseded`.
 
         Where the content equals the version already there, this row is the one that is
-        superseded, so that nothing is measured twice.
+        superseded, so that nothing is measured twice.  New content stays excluded by hand if
+        the older one was: nobody has taken that back.
         """
+        excluded = 0
         with self._db.write() as sql:
             for row in self._older(sql, image_id):
                 if row["sha256"] == facts.sha256:
@@ -139,14 +141,24 @@ class Arrivals:
                     return Admitted(fresh=False)
                 why = f"new content under the same name: image {image_id}"
                 move(sql, row["id"], (row["state"], "superseded"), now, why)
+                excluded |= row["excluded"]
+                if row["state"] == "measured":  # its well has a frame less
+                    sql.execute(
+                        "INSERT OR IGNORE INTO unjudged (plate, well) VALUES (?, ?)",
+                        (row["plate"], row["well"]),
+                    )
             twin = _twin(sql, facts)
+            why = f"complete; same plate, well and frame as {twin}" if twin else "complete"
+            if excluded:
+                why += "; excluded as its earlier version was"
             move(
                 sql,
                 image_id,
                 ("waiting", "ready"),
                 now,
-                f"complete; same plate, well and frame as {twin}" if twin else "complete",
+                why,
                 attempts=0,
+                excluded=excluded,
                 reason=None,
                 ready_at=timestamp(now),
                 **vars(facts),
@@ -156,7 +168,8 @@ class Arrivals:
     def _older(self, sql: SqliteUtils, image_id: int) -> list[Row]:
         return list(
             sql.query(
-                "SELECT id, state, sha256 FROM images WHERE state <> 'superseded' AND id <> :id"
+                "SELECT id, state, sha256, plate, well, excluded FROM images"
+                " WHERE state <> 'superseded' AND id <> :id"
                 " AND path = (SELECT path FROM images WHERE id = :id)",
                 {"id": image_id},
             )

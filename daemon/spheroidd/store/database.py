@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlite_utils import Database as SqliteUtils
 
@@ -22,7 +22,10 @@ def timestamp(now: float) -> str:
 
 
 class Database:
-    """The daemon's one connection for writing; its threads take turns on a lock."""
+    """The daemon's one connection for writing; its threads take turns on a lock.
+
+    As a context manager it closes itself.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open (or create) the database and bring its schema up to date.
@@ -55,6 +58,12 @@ class Database:
                 f"SQLite refuses write-ahead logging for {path} (it offers {mode!r}).",
                 "Put `state_dir` on a local disk: network shares can't keep the database safe.",
             )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     @contextlib.contextmanager
     def write(self) -> Iterator[SqliteUtils]:

@@ -3,6 +3,9 @@
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+REAL_SHARE = 0.05  # with `objects: all`, of the largest object's area; less is a speck
+MOST_CANDIDATES = 12  # that one spheroid is looked for among; the largest
+
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
@@ -12,6 +15,7 @@ class Candidate:
         x, y: centre in pixels.
         left, top, right, bottom: bounding box in pixels, minimum inclusive, maximum exclusive.
         intensity: mean of the original under the object, 0 to 1.
+        is_spheroid: as it is stored.
     """
 
     number: int
@@ -26,6 +30,7 @@ class Candidate:
     right: float | None = None
     bottom: float | None = None
     intensity: float | None = None
+    is_spheroid: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +40,8 @@ class Frame:
     Args:
         hours: of its capture, from a fixed origin; None where only a file's date tells it and
             the frame's number is the better evidence.
-        candidates: the largest objects of the spheroid's kind, by falling area.
+        candidates: objects of the spheroid's kind, by falling area: at least all of `REAL_SHARE`,
+            the `MOST_CANDIDATES` largest, and those that are marked as spheroids.
         decision: what a person settled; such a frame is evidence, and never changed.
         flags, checks: as they are stored.
     """

@@ -1,9 +1,4 @@
-"""Whole wells, frame after frame: what was found in each, and what judging makes of it.
-
-Wells with new evidence stand in `unjudged`; whoever changes what a well's frames are
-(a measurement, a review, another run) puts it there in the same transaction.  The row of a
-plate with the well '' says that the plate's limits are to be computed anew.
-"""
+"""Whole wells, frame after frame: what was found in each, and what judging makes of it."""
 
 import json
 from collections import defaultdict
@@ -13,12 +8,16 @@ from typing import Any
 
 from sqlite_utils import Database as SqliteUtils
 
-from spheroidd.store.database import Database
-from spheroidd.store.frames import Candidate, Checked, Frame, Verdict
+from spheroidd.store.frames import (
+    MOST_CANDIDATES,
+    REAL_SHARE,
+    Candidate,
+    Checked,
+    Frame,
+    Verdict,
+)
 from spheroidd.store.reader import Row
-
-MOST_CANDIDATES = 12  # of one frame; the largest
-_WHOLE_PLATE = ""  # no well has an empty name
+from spheroidd.store.unjudged import FREE, WHOLE_PLATE, Unjudged
 
 _FEATURES = {
     "x": "AreaShape_Center_X",
@@ -47,22 +46,23 @@ SELECT m.id AS measurement_id, i.path, i.field, i.channel, i.timepoint, i.captur
  ORDER BY i.field, i.channel, i.time_key, i.path
 """
 # Of the kind that the spheroid is of; where none is marked yet, that kind was stored first.
-# What a person chose is among them, however small.
+# What a person chose and what is marked is among them, however small.
 _CANDIDATES = f"""
-SELECT measurement_id, number, area_px, json_extract(features, {_PATHS}) AS features
+SELECT measurement_id, number, area_px, is_spheroid,
+       json_extract(features, {_PATHS}) AS features
   FROM objects WHERE id IN (
     SELECT id FROM (
-        SELECT o.id, row_number() OVER (
-                   PARTITION BY o.measurement_id
-                   ORDER BY m.decision IS NOT NULL AND o.number = m.object_number DESC,
-                            o.area_px DESC, o.number) AS place
+        SELECT o.id, o.is_spheroid OR o.number = m.object_number AS marked,
+               o.area_px >= {REAL_SHARE} * max(o.area_px) OVER of_image AS is_real,
+               row_number() OVER (of_image ORDER BY o.area_px DESC, o.number) AS place
           FROM json_each(:measurements) wanted
           JOIN measurements m ON m.id = wanted.value
           JOIN objects o ON o.measurement_id = m.id AND o.name = (
                    SELECT name FROM objects WHERE measurement_id = m.id
                     ORDER BY is_spheroid DESC, id LIMIT 1)
-         WHERE m.n_objects > 0 AND o.area_px > 0)
-     WHERE place <= {MOST_CANDIDATES})
+         WHERE m.n_objects > 0 AND o.area_px > 0
+        WINDOW of_image AS (PARTITION BY o.measurement_id))
+     WHERE is_real OR marked OR place <= {MOST_CANDIDATES})
  ORDER BY measurement_id, area_px DESC, number
 """  # noqa: S608
 _KIND = """
@@ -73,42 +73,11 @@ SELECT m.id, m.decision, m.object_number, i.excluded
   FROM images i JOIN measurements m ON m.image_id = i.id AND m.current
  WHERE i.plate = :plate AND i.well = :well AND i.state = 'measured' AND i.state <> 'superseded'
 """
-# Rows that judging may change.
-_FREE = """
-  FROM images i JOIN measurements m ON m.image_id = i.id AND m.current AND m.decision IS NULL
- WHERE i.plate = :plate AND i.state = 'measured' AND i.state <> 'superseded' AND NOT i.excluded
-"""
+_FREE = f"{FREE} AND i.plate = :plate"
 
 
-class Histories:
+class Histories(Unjudged):
     """The one place where the spheroids and the flags of whole wells are read and written."""
-
-    def __init__(self, database: Database) -> None:
-        self._db = database
-
-    # -- what is to be done ----------------------------------------------------------------
-
-    def pending(self) -> int:
-        """How many wells are to be judged and plates to be settled."""
-        return int(self._db.rows("SELECT count(*) AS n FROM unjudged")[0]["n"])
-
-    def next_well(self) -> tuple[str, str] | None:
-        """The plate and well that is to be judged next; None: all are."""
-        rows = self._db.rows("SELECT plate, well FROM unjudged WHERE well <> '' LIMIT 1")
-        return (rows[0]["plate"], rows[0]["well"]) if rows else None
-
-    def unsettled(self) -> list[str]:
-        """Plates whose limits are to be computed anew."""
-        rows = self._db.rows("SELECT plate FROM unjudged WHERE well = '' ORDER BY plate")
-        return [row["plate"] for row in rows]
-
-    def unsettle_all(self) -> None:
-        """The configured bounds may have changed: every plate's limits are computed anew."""
-        with self._db.write() as sql:
-            sql.execute(
-                "INSERT OR IGNORE INTO unjudged (plate, well) SELECT DISTINCT plate, ? FROM runs",
-                (_WHOLE_PLATE,),
-            )
 
     # -- a well ----------------------------------------------------------------------------
 
@@ -124,7 +93,12 @@ class Histories:
         for row in rows:
             features = dict(zip(_FEATURES, json.loads(row["features"]), strict=True))
             found[row["measurement_id"]].append(
-                Candidate(row["number"], row["area_px"], **features)
+                Candidate(
+                    row["number"],
+                    row["area_px"],
+                    is_spheroid=bool(row["is_spheroid"]),
+                    **features,
+                )
             )
         return found
 
@@ -154,7 +128,7 @@ class Histories:
                 if not frame.settled:
                     _write(sql, frame, verdict)
             sql.execute("DELETE FROM unjudged WHERE plate = ? AND well = ?", (plate, well))
-            sql.execute("INSERT OR IGNORE INTO unjudged VALUES (?, ?)", (plate, _WHOLE_PLATE))
+            sql.execute("INSERT OR IGNORE INTO unjudged VALUES (?, ?)", (plate, WHOLE_PLATE))
         return True
 
     # -- a plate ---------------------------------------------------------------------------
@@ -209,7 +183,7 @@ class Histories:
     def settled(self, plate: str) -> None:
         """The plate's flags agree with its limits."""
         with self._db.write() as sql:
-            sql.execute("DELETE FROM unjudged WHERE plate = ? AND well = ?", (plate, _WHOLE_PLATE))
+            sql.execute("DELETE FROM unjudged WHERE plate = ? AND well = ?", (plate, WHOLE_PLATE))
 
 
 def _query(sql: SqliteUtils, statement: str, **parameters: Any) -> Iterable[Row]:

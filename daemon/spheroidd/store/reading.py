@@ -35,7 +35,7 @@ def outlines(reader: Reader, plate: str) -> list[Row]:
     return reader.rows(
         "SELECT g.plate, g.well, g.hours, g.area_px, g.area_um2, m.outline_path FROM growth g"
         " JOIN images i ON i.path = g.image_path AND i.state = 'measured'"
-        " JOIN measurements m ON m.image_id = i.id AND m.current = 1"
+        " AND i.state <> 'superseded' JOIN measurements m ON m.image_id = i.id AND m.current"
         " WHERE g.plate = :plate AND m.outline_path IS NOT NULL"
         " ORDER BY i.well_key, i.time_key",
         {"plate": plate},

@@ -17,8 +17,10 @@ _HOURS = (
     " WHERE f.plate = i.plate AND f.state <> 'superseded')) * 24, 4)"
 )
 _HALF_DIGIT = 5e-5  # hours are rounded to four digits, and are asked for as they are shown
+# In the words of the indexes: `current`, and `<> 'superseded'` beside what implies it.
 _CURRENT = (
-    "images i JOIN measurements m ON m.image_id = i.id AND m.current = 1 AND i.state = 'measured'"
+    "images i JOIN measurements m ON m.image_id = i.id AND m.current"
+    " AND i.state = 'measured' AND i.state <> 'superseded'"
 )
 _ORDER = "i.plate_key, i.plate, i.well_key, i.well, i.time_key, i.id"
 
@@ -79,10 +81,11 @@ def plates(reader: Reader) -> list[str]:
 
 def wells(reader: Reader, plate: str | None = None) -> list[str]:
     """Wells (of one plate) with measured images, in natural order, each name once."""
+    condition, values = Selection(plate).condition()
     rows = reader.rows(
-        f"SELECT i.well FROM {_CURRENT} WHERE :plate IS NULL OR i.plate = :plate"  # noqa: S608
+        f"SELECT i.well FROM {_CURRENT} WHERE {condition}"  # noqa: S608
         " GROUP BY i.well ORDER BY min(i.well_key), i.well",
-        {"plate": plate},
+        values,
     )
     return [row["well"] for row in rows]
 
@@ -92,7 +95,7 @@ def selected(reader: Reader, selection: Selection) -> list[Row]:
 
     Returns:
         Rows of image_id, measurement_id, plate, well, hours, timepoint, image_path, area_px,
-        excluded, decision.
+        object_number, excluded, decision.
 
     Raises:
         SpheroiddError: none is; it says what there is.
@@ -100,7 +103,7 @@ def selected(reader: Reader, selection: Selection) -> list[Row]:
     condition, values = selection.condition()
     rows = reader.rows(
         f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {_HOURS} AS hours,"  # noqa: S608
-        " i.timepoint, i.path AS image_path, m.area_px, i.excluded, m.decision"
+        " i.timepoint, i.path AS image_path, m.area_px, m.object_number, i.excluded, m.decision"
         f" FROM {_CURRENT} WHERE {condition} ORDER BY {_ORDER}",
         values,
     )
@@ -145,6 +148,30 @@ def flagged(reader: Reader, selection: Selection, flag: str | None = None) -> li
     return sorted(
         rows, key=lambda row: (row["flags"] == ["no_spheroid"], -len(row["flags"]), -row["excess"])
     )
+
+
+def refuse_hidden(reader: Reader, event: int) -> None:
+    """See that what an event settled is what is shown: nothing else can be restored by it.
+
+    Raises:
+        SpheroiddError: another run is shown of some images that the event confirmed or chose.
+    """
+    rows = reader.rows(
+        "SELECT i.plate, CASE WHEN u.kind = 'again' THEN u.id ELSE 'live' END AS run,"
+        " count(*) AS n FROM review_images t JOIN reviews r ON r.id = t.review_id"
+        " JOIN measurements m ON m.id = t.measurement_id JOIN images i ON i.id = m.image_id"
+        " LEFT JOIN runs u ON u.id = m.run_id"
+        " WHERE r.id = :event AND r.action IN ('confirm', 'choose') AND NOT m.current"
+        " AND m.decision IS NOT NULL AND i.state = 'measured' GROUP BY 1, 2",
+        {"event": event},
+    )
+    if rows:
+        number = sum(row["n"] for row in rows)
+        shows = [f"spheroidd runs use … --plate {row['plate']!r} {row['run']}" for row in rows]
+        raise SpheroiddError(
+            f"Another run is shown in place of {number} results that event {event} settled.",
+            f"Nothing was changed. Show them first: {printable('; '.join(shows))}.",
+        )
 
 
 def events(reader: Reader, selection: Selection) -> list[Row]:
@@ -252,7 +279,7 @@ def _no_such_path(reader: Reader, selection: Selection) -> SpheroiddError:
         )
     [row] = rows
     if row["state"] != "measured":
-        why = f": {row['reason']}" if row["reason"] else ""
+        why = f": {row['reason'].removesuffix('.')}" if row["reason"] else ""
         return SpheroiddError(f"{printable(path)} is {row['state']}, not measured{why}.")
     return SpheroiddError(
         f"{printable(path)} is not in that range.",

@@ -6,13 +6,14 @@ later one, never taken back, and every well it touches is judged anew.
 """
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sqlite_utils import Database as SqliteUtils
 
-from spheroidd.errors import SpheroiddError
+from spheroidd.store.choices import FLAG, NO_SPHEROID, ReviewError, area_of, choice_of, put
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.paths import printable
 from spheroidd.store.reader import Row
@@ -20,21 +21,38 @@ from spheroidd.store.reader import Row
 Action = Literal["confirm", "exclude", "restore", "choose"]
 Change = Callable[[SqliteUtils, Row], Mapping[str, Any]]  # returns what it changed, as it was
 
-NO_SPHEROID = 0  # the number to choose where no object is the spheroid
-_SHOWN = 12  # objects that a message lists
-_FLAG = "no_spheroid"
+_LOOK_AGAIN = "Look at it again and decide then; nothing was changed."
+_PARTS = {"excluded": "whether it is excluded", "decision": "what was decided"}
 
 
 @dataclass(frozen=True)
 class Subject:
-    """One image as a person saw it: with the measurement that was current then."""
+    """One image as a person saw it: with the measurement that was current then.
+
+    Attributes:
+        object_number, area_px: the spheroid and its area as they were shown; with no area
+            they were not looked at, and may have changed.
+    """
 
     image_id: int
     measurement_id: int
+    object_number: int | None = None
+    area_px: float | None = None
 
 
-class ReviewError(SpheroiddError):
-    """An event that can't be recorded; nothing of it was."""
+@dataclass(frozen=True)
+class Undone:
+    """What undoing an event came to.
+
+    Attributes:
+        event: the number of the event that undoes it.
+        images: those of which something was put back.
+        left: why something was not, and of how many images.
+    """
+
+    event: int
+    images: Sequence[int]
+    left: Mapping[str, int]
 
 
 class Reviews:
@@ -44,7 +62,7 @@ class Reviews:
     and returns the event's number.
 
     Raises (every method):
-        ReviewError: no image, nobody's name, or an image that was measured again or
+        ReviewError: no image, nobody's name, or an image that was measured or judged anew or
             superseded since it was looked at. Nothing is changed then.
     """
 
@@ -72,6 +90,27 @@ class Reviews:
     ) -> int:
         """Back to what the program says: neither excluded nor confirmed nor chosen by hand."""
         return self._record("restore", subjects, now, who, reason, _restore)
+
+    def undo(
+        self, event: int, subjects: Sequence[Subject], now: float, *, who: str, reason: str = ""
+    ) -> Undone:
+        """Put back what an event changed, exclusion or decision, and nothing else.
+
+        What a later event changed once more stays as that one left it.
+
+        Raises:
+            ReviewError: also when there is nothing to put back.
+        """
+        images: list[int] = []
+        left: Counter[str] = Counter()
+
+        def change(sql: SqliteUtils, row: Row) -> Mapping[str, Any]:
+            was = _undo(sql, row, event, left)
+            images.extend([row["image_id"]] if was else [])
+            return was
+
+        number = self._record("restore", subjects, now, who, reason, change)
+        return Undone(number, images, left)
 
     def choose(
         self, subjects: Sequence[Subject], number: int, now: float, *, who: str, reason: str = ""
@@ -109,10 +148,20 @@ class Reviews:
             event = {"at": timestamp(now), "who": who, "action": action, "reason": reason}
             review_id = sql.table("reviews").insert(event).last_pk
             assert isinstance(review_id, int)
+            touched = False
             for subject in dict.fromkeys(subjects):
                 row = _as_seen(sql, subject)
                 was = change(sql, row)
-                _touch(sql, review_id, action, row, was)
+                if was:
+                    _touch(sql, review_id, action, row, was)
+                    touched = True
+            if not touched:
+                raise ReviewError(
+                    "Nothing of that event can be put back: later events changed the same, or"
+                    " another measurement is shown.",
+                    "Nothing was changed; see `spheroidd review history`. `restore` without"
+                    " --event takes back everything.",
+                )
         return review_id
 
 
@@ -136,7 +185,7 @@ def _as_seen(sql: SqliteUtils, subject: Subject) -> Row:
     rows = sql.query(
         "SELECT i.id AS image_id, i.plate, i.well, i.path, i.excluded, m.id AS measurement_id,"
         " m.decision, m.object_number, m.area_px, m.area_um2, m.pixel_size_um, m.flags"
-        " FROM images i JOIN measurements m ON m.image_id = i.id AND m.current = 1"
+        " FROM images i JOIN measurements m ON m.image_id = i.id AND m.current"
         " WHERE i.id = ? AND m.id = ? AND i.state = 'measured'",
         (subject.image_id, subject.measurement_id),
     )
@@ -144,7 +193,14 @@ def _as_seen(sql: SqliteUtils, subject: Subject) -> Row:
     if found is None:
         raise ReviewError(
             f"Image {subject.image_id} was measured again, or replaced, since it was looked at.",
-            "Look at it again and decide then; nothing was changed.",
+            _LOOK_AGAIN,
+        )
+    as_it_is = (found["object_number"], found["area_px"])
+    if subject.area_px is not None and (subject.object_number, subject.area_px) != as_it_is:
+        raise ReviewError(
+            f"{printable(found['path'])} was judged anew since it was looked at: its spheroid or"
+            " its area is another.",
+            _LOOK_AGAIN,
         )
     return found
 
@@ -159,33 +215,53 @@ def _confirm(sql: SqliteUtils, row: Row) -> Mapping[str, Any]:
     return {"decision": row["decision"]}
 
 
-def _exclude(sql: SqliteUtils, row: Row) -> Mapping[str, Any]:
-    sql.execute("UPDATE images SET excluded = 1 WHERE id = ?", (row["image_id"],))
+def _exclude(sql: SqliteUtils, row: Row, excluded: int = 1) -> Mapping[str, Any]:
+    sql.execute("UPDATE images SET excluded = ? WHERE id = ?", (excluded, row["image_id"]))
     return {"excluded": row["excluded"]}
 
 
 def _restore(sql: SqliteUtils, row: Row) -> Mapping[str, Any]:
-    was = {"excluded": row["excluded"], "decision": row["decision"]}
-    sql.execute("UPDATE images SET excluded = 0 WHERE id = ?", (row["image_id"],))
-    before = _before_choosing(sql, row["measurement_id"])
-    if before is None:
-        sql.execute(
-            "UPDATE measurements SET decision = NULL WHERE id = ?", (row["measurement_id"],)
-        )
-        return was
-    was |= _choice(sql, row)
-    _put(sql, row["measurement_id"], {**before, "decision": None})
+    was = {**_exclude(sql, row, 0), "decision": row["decision"]}
+    if row["decision"] is not None:
+        was |= choice_of(sql, row)  # the judge may change it all: it must be there to be put back
+        before = _before_choosing(sql, row)
+        put(sql, row["measurement_id"], {**was, **before, "decision": None})
+    return was
+
+
+def _undo(sql: SqliteUtils, row: Row, event: int, left: Counter[str]) -> Mapping[str, Any]:
+    """Put back the parts that no later event changed; the others are counted in `left`."""
+    past = _past(sql, row["image_id"])
+    measurement, before = past.pop(event, (None, {}))
+    was: dict[str, Any] = {}
+    for part in before.keys() & _PARTS:
+        if part == "decision" and measurement != row["measurement_id"]:
+            left["another measurement is shown than the one that was decided on"] += 1
+            continue
+        again = [
+            later
+            for later, (other, changed) in past.items()
+            if later > event and part in changed and (part == "excluded" or other == measurement)
+        ]
+        if again:
+            left[f"event {again[-1]} changed {_PARTS[part]} after it"] += 1
+        elif part == "excluded":
+            was |= _exclude(sql, row, before["excluded"])
+        else:
+            now = choice_of(sql, row)
+            put(sql, row["measurement_id"], {**now, **before})
+            was |= now
     return was
 
 
 def _choose(sql: SqliteUtils, row: Row, number: int) -> Mapping[str, Any]:
-    was = _choice(sql, row)
-    flags = [flag for flag in row["flags"].split(",") if flag and flag != _FLAG]
+    was = choice_of(sql, row)
+    flags = [flag for flag in row["flags"].split(",") if flag and flag != FLAG]
     if number == NO_SPHEROID:
-        flags = [_FLAG, *flags]
+        flags = [FLAG, *flags]
         area = 0.0
     else:
-        area = _area_of(sql, row, number)
+        area = area_of(sql, row, number)
     size = row["pixel_size_um"]
     choice = {
         "decision": "chosen",
@@ -195,89 +271,26 @@ def _choose(sql: SqliteUtils, row: Row, number: int) -> Mapping[str, Any]:
         "flags": ",".join(flags),
         "spheroids": [] if number == NO_SPHEROID else [number],
     }
-    _put(sql, row["measurement_id"], choice)
+    put(sql, row["measurement_id"], choice)
     return was
 
 
-def _choice(sql: SqliteUtils, row: Row) -> dict[str, Any]:
-    """Everything that choosing changes, as it is; several spheroids may be marked."""
-    names = ("decision", "object_number", "area_px", "area_um2", "flags")
-    marked = sql.query(
-        "SELECT number FROM objects WHERE measurement_id = ? AND is_spheroid ORDER BY number",
-        (row["measurement_id"],),
-    )
-    return {name: row[name] for name in names} | {"spheroids": [one["number"] for one in marked]}
+def _before_choosing(sql: SqliteUtils, row: Row) -> Mapping[str, Any]:
+    """What the program said before people began to decide; empty where it still says so."""
+    past = [
+        was
+        for measurement, was in _past(sql, row["image_id"]).values()
+        if measurement == row["measurement_id"] and "decision" in was
+    ]
+    since = max((n for n, was in enumerate(past) if was["decision"] is None), default=0)
+    return next((was for was in past[since:] if "area_px" in was), {})
 
 
-def _put(sql: SqliteUtils, measurement_id: int, choice: Mapping[str, Any]) -> None:
-    """Make a measurement say what a choice (see `_choice`) says."""
-    sql.execute(
-        "UPDATE measurements SET decision = :decision, object_number = :object_number,"
-        " area_px = :area_px, area_um2 = :area_um2, flags = :flags WHERE id = :id",
-        {**choice, "id": measurement_id},
-    )
-    # The kind is found by what is marked, so: mark first, unmark the others after.
-    kind = kind_of_spheroid(sql, measurement_id)
-    marked = choice["spheroids"]
-    for number in marked:
-        sql.execute(
-            "UPDATE objects SET is_spheroid = 1"
-            " WHERE measurement_id = ? AND name = ? AND number = ?",
-            (measurement_id, kind, number),
-        )
-    sql.execute(
-        "UPDATE objects SET is_spheroid = 0 WHERE measurement_id = ? AND is_spheroid"
-        " AND number NOT IN (SELECT value FROM json_each(?))",
-        (measurement_id, json.dumps(marked)),
-    )
-
-
-def _before_choosing(sql: SqliteUtils, measurement_id: int) -> dict[str, Any] | None:
-    """What the program said before the first choice since the last restoring, if any."""
+def _past(sql: SqliteUtils, image_id: int) -> dict[int, tuple[int, dict[str, Any]]]:
+    """Event → which measurement of an image it concerned, and what it changed, as it was."""
     rows = sql.query(
-        "SELECT t.was FROM review_images t JOIN reviews r ON r.id = t.review_id"
-        " WHERE t.measurement_id = :id AND r.action = 'choose' AND r.id > coalesce(("
-        " SELECT max(u.id) FROM review_images v JOIN reviews u ON u.id = v.review_id"
-        " WHERE v.measurement_id = :id AND u.action = 'restore'), 0) ORDER BY r.id LIMIT 1",
-        {"id": measurement_id},
+        "SELECT review_id, measurement_id, was FROM review_images"
+        " WHERE image_id = ? ORDER BY review_id",
+        (image_id,),
     )
-    found = next(iter(rows), None)
-    return None if found is None else dict(json.loads(found["was"]))
-
-
-# -- objects -----------------------------------------------------------------------------
-
-
-def kind_of_spheroid(sql: SqliteUtils, measurement_id: int) -> str | None:
-    """CellProfiler's name of the objects that the spheroid is one of; None where there is none.
-
-    Where no object is the spheroid, it is the kind that was stored first: results are stored
-    with the candidates before all other objects.
-    """
-    rows = sql.query(
-        "SELECT o.name FROM objects o JOIN measurements m ON m.id = o.measurement_id"
-        " WHERE m.id = ? AND m.n_objects > 0 ORDER BY o.is_spheroid DESC, o.id LIMIT 1",
-        (measurement_id,),
-    )
-    return next((str(row["name"]) for row in rows), None)
-
-
-def _area_of(sql: SqliteUtils, row: Row, number: int) -> float:
-    candidates = list(
-        sql.query(
-            "SELECT number, area_px FROM objects WHERE measurement_id = ? AND name = ?"
-            " AND area_px IS NOT NULL ORDER BY area_px DESC, number",
-            (row["measurement_id"], kind_of_spheroid(sql, row["measurement_id"])),
-        )
-    )
-    for one in candidates:
-        if one["number"] == number:
-            return float(one["area_px"])
-    listed = [f"{one['number']} (area {one['area_px']:g} px)" for one in candidates[:_SHOWN]]
-    more = f" and {len(candidates) - _SHOWN} smaller ones" if len(candidates) > _SHOWN else ""
-    raise ReviewError(
-        f"{printable(row['path'])} has no object {number}; nothing was changed.",
-        f"It has {', '.join(listed)}{more}; {NO_SPHEROID} says that there is no spheroid."
-        if listed
-        else f"It has no object at all; {NO_SPHEROID} says that there is no spheroid.",
-    )
+    return {row["review_id"]: (row["measurement_id"], json.loads(row["was"])) for row in rows}

@@ -21,7 +21,8 @@ def runs(reader: Reader, plate: str | None = None) -> list[Row]:
                (SELECT count(DISTINCT i.id) FROM measurements m JOIN images i ON i.id = m.image_id
                  WHERE m.run_id = r.id AND i.state = 'measured') AS images,
                (SELECT count(*) FROM images i
-                 WHERE i.plate = r.plate AND i.state = 'measured') AS total,
+                 WHERE i.plate = r.plate AND i.state = 'measured'
+                   AND i.state <> 'superseded') AS total,
                (SELECT count(*) FROM run_failures f JOIN images i ON i.id = f.image_id
                  WHERE f.run_id = r.id AND i.state = 'measured') AS failures,
                (SELECT count(*) FROM measurements m JOIN images i ON i.id = m.image_id
@@ -29,7 +30,8 @@ def runs(reader: Reader, plate: str | None = None) -> list[Row]:
                CASE WHEN p.run_id IS NULL THEN r.kind = 'live' ELSE p.run_id = r.id END AS chosen
           FROM runs r LEFT JOIN plates p ON p.plate = r.plate
          WHERE :plate IS NULL OR r.plate = :plate
-         ORDER BY (SELECT min(i.plate_key) FROM images i WHERE i.plate = r.plate), r.plate, r.id
+         ORDER BY (SELECT min(i.plate_key) FROM images i
+                    WHERE i.plate = r.plate AND i.state <> 'superseded'), r.plate, r.id
         """,
         {"plate": plate},
     )
@@ -43,22 +45,22 @@ def areas(reader: Reader, plate: str, run_id: int | None) -> list[Row]:
 
     Returns:
         `image_id, well, hours` (since the plate's first image), `image_path, area_px, area_um2`
-        (None where the pixel size is unknown), `excluded`.
+        (None where the pixel size is unknown), `excluded`, `largest` (1 where the area is that
+        of the largest of several objects: what was never shown is not judged).
     """
     return reader.rows(
         """
-        WITH picked AS (
-            SELECT m.image_id, max(m.id) AS id FROM measurements m
-              LEFT JOIN runs r ON r.id = m.run_id
-             WHERE CASE WHEN :run IS NULL THEN r.kind IS NOT 'again' ELSE m.run_id = :run END
-             GROUP BY m.image_id)
         SELECT i.id AS image_id, i.well,
                round((julianday(i.captured_at) - julianday(
                    (SELECT min(f.captured_at) FROM images f
                      WHERE f.plate = i.plate AND f.state <> 'superseded'))) * 24, 4) AS hours,
-               i.path AS image_path, m.area_px, m.area_um2, i.excluded
-          FROM picked k JOIN measurements m ON m.id = k.id JOIN images i ON i.id = k.image_id
-         WHERE i.plate = :plate AND i.state = 'measured'
+               i.path AS image_path, m.area_px, m.area_um2, i.excluded,
+               m.n_objects > 1 AND m.checks = '{}' AND m.decision IS NULL AS largest
+          FROM images i JOIN measurements m ON m.id = (
+               SELECT max(n.id) FROM measurements n LEFT JOIN runs r ON r.id = n.run_id
+                WHERE n.image_id = i.id
+                  AND CASE WHEN :run IS NULL THEN r.kind IS NOT 'again' ELSE n.run_id = :run END)
+         WHERE i.plate = :plate AND i.state = 'measured' AND i.state <> 'superseded'
          ORDER BY i.well_key, i.well, i.time_key, i.id
         """,
         {"plate": plate, "run": run_id},
@@ -81,7 +83,9 @@ def live_work(reader: Reader, now: float) -> int:
     Images that wait for their batch to fill are not counted: nobody works on them yet.
     """
     rows = reader.rows(
-        "SELECT heartbeat_at, (SELECT count(*) FROM images WHERE state IN ('ready', 'segmented')"
+        "SELECT heartbeat_at, (SELECT count(*) FROM images"
+        " WHERE state IN ('waiting', 'ready', 'segmented', 'failed')"  # as the index says it
+        " AND state IN ('ready', 'segmented')"
         " AND (state = 'ready' OR claimed_at IS NOT NULL)) AS work"
         " FROM service WHERE stopped_at IS NULL"
     )

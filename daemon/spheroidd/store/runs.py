@@ -77,6 +77,7 @@ class Runs:
         """A plate's measured images that the run does not have; those it failed on come last."""
         rows = self._db.rows(
             f"SELECT {COLUMNS} FROM images WHERE plate = :plate AND state = 'measured'"  # noqa: S608
+            " AND state <> 'superseded'"  # as the index says it
             " AND id NOT IN (SELECT image_id FROM measurements WHERE run_id = :run)"
             " ORDER BY id IN (SELECT image_id FROM run_failures WHERE run_id = :run), id",
             {"plate": plate, "run": run_id},
@@ -169,7 +170,7 @@ class Runs:
             sql.execute(
                 "UPDATE measurements SET current = 1 WHERE id IN (SELECT coalesce("  # noqa: S608
                 f"({_NEWEST} AND m.run_id = :run), ({_NEWEST} AND r.kind IS NOT 'again'))"
-                " FROM images i WHERE i.plate = :plate)",
+                " FROM images i WHERE i.plate = :plate AND i.state <> 'superseded')",
                 values,
             )
             _judge_anew(sql, plate)
@@ -178,7 +179,7 @@ class Runs:
         return Shown(row["images"], row["lacking"] if run_id is not None else 0, len(lost))
 
 
-_OF_PLATE = "image_id IN (SELECT id FROM images WHERE plate = :plate)"
+_OF_PLATE = "image_id IN (SELECT id FROM images WHERE plate = :plate AND state <> 'superseded')"
 _NEWEST = (
     "SELECT max(m.id) FROM measurements m LEFT JOIN runs r ON r.id = m.run_id"
     " WHERE m.image_id = i.id"
@@ -187,6 +188,7 @@ _LACKING = """
 SELECT count(*) AS images, coalesce(sum(NOT EXISTS (
            SELECT 1 FROM measurements m WHERE m.image_id = i.id AND m.run_id = :run)), 0) AS lacking
   FROM images i WHERE i.plate = :plate AND i.state = 'measured'
+   AND i.state <> 'superseded'
 """
 
 
@@ -220,10 +222,11 @@ def _still_measured(sql: SqliteUtils, image_id: int) -> bool:
 
 
 def _to_be_shown(sql: SqliteUtils, image: Image, run_id: int) -> bool:
-    """Whether the run is the chosen one, and no person has settled what is shown now."""
+    """Whether the run is the chosen one, and no person has settled or excluded what is shown."""
     rows = sql.query(
         "SELECT 1 FROM plates WHERE plate = :plate AND run_id = :run AND NOT EXISTS (SELECT 1"
-        " FROM measurements WHERE image_id = :image AND current AND decision IS NOT NULL)",
+        " FROM measurements WHERE image_id = :image AND current AND decision IS NOT NULL)"
+        " AND NOT (SELECT excluded FROM images WHERE id = :image)",
         {"plate": image.plate, "run": run_id, "image": image.id},
     )
     return any(True for _ in rows)
@@ -233,7 +236,8 @@ def _judge_anew(sql: SqliteUtils, plate: str, well: str | None = None) -> None:
     """The flags and the spheroid's track of a well (or of all) rest on other areas now."""
     sql.execute(
         "INSERT OR IGNORE INTO unjudged (plate, well) SELECT DISTINCT plate, well FROM images"
-        " WHERE plate = :plate AND state = 'measured' AND (:well IS NULL OR well = :well)",
+        " WHERE plate = :plate AND state = 'measured' AND state <> 'superseded'"
+        " AND (:well IS NULL OR well = :well)",
         {"plate": plate, "well": well},
     )
 

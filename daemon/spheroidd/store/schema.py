@@ -213,7 +213,7 @@ CREATE TABLE runs (
     model           TEXT NOT NULL,
     model_md5       TEXT,
     threshold       REAL,
-    refinement      TEXT,                     -- see segment/refine.py; NULL: none
+    refinement      TEXT,                     -- see segment/recipe.py; NULL: none
     pipeline        TEXT NOT NULL,
     pipeline_sha256 TEXT NOT NULL,
     started_at      TEXT NOT NULL,
@@ -243,6 +243,7 @@ ALTER TABLE measurements ADD COLUMN checks TEXT NOT NULL DEFAULT '{}';
 -- what a person has settled; nothing but a person changes such a row
 ALTER TABLE measurements ADD COLUMN decision TEXT CHECK (decision IN ('confirmed', 'chosen'));
 CREATE INDEX measurements_run ON measurements (run_id, image_id);
+CREATE INDEX measurements_image ON measurements (image_id, id);
 
 INSERT INTO runs (plate, kind, model, model_md5, threshold, pipeline, pipeline_sha256, started_at)
     SELECT i.plate, 'live', s.model, s.model_md5, s.threshold, b.pipeline, b.pipeline_sha256,
@@ -305,7 +306,7 @@ WITH measured AS (
       JOIN measurements m ON m.image_id = i.id AND m.current
       JOIN segmentations s ON s.id = m.segmentation_id
       JOIN batches b ON b.id = m.batch_id
-     WHERE i.state = 'measured'
+     WHERE i.state = 'measured' AND i.state <> 'superseded'  -- as images_plate has it
     WINDOW first AS (PARTITION BY i.plate, i.well, i.field, i.channel
                          ORDER BY i.excluded, i.time_key, i.id)
 )
