@@ -27,7 +27,8 @@ def run(
         bool,
         typer.Option(
             "--until-idle",
-            help="Measure what is there, then end (0: all measured, 3: some images failed, or could not be judged).",
+            help="Measure what is there, then end (0: all measured, 3: some images failed, or "
+            "could not be judged).",
         ),
     ] = False,
 ) -> None:
