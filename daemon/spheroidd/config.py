@@ -89,7 +89,10 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 def _both_bounds(value: Any) -> Any:
     """One number is a limit that nothing moves."""
-    return (value, value) if isinstance(value, (int, float)) else value
+    one = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (one or isinstance(value, (list, tuple))):
+        raise ValueError("give one number, or two: [low, high]")
+    return (value, value) if one else value
 
 
 def _in_order(value: tuple[float, float]) -> tuple[float, float]:
@@ -124,7 +127,7 @@ class Watch(_Section):
     scan_seconds: float = Field(default=300.0, ge=1, le=300)
     interval_minutes: Positive | None = None
     timezone: Annotated[str, AfterValidator(_known_zone)] | None = None
-    pixel_size_um: Positive | None = None
+    pixel_size_um: Annotated[float, Field(ge=1e-3, le=1e3)] | None = None
 
 
 class Segmentation(_Section):

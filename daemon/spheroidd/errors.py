@@ -35,7 +35,9 @@ class EngineError(SpheroiddError):
 
 
 class PipelineError(EngineError):
-    """A CellProfiler pipeline can't be run as it is; retrying would not help."""
+    """A CellProfiler pipeline can't be run as it is; starting again would not help."""
+
+    exit_code = 78
 
 
 class StoreError(SpheroiddError):

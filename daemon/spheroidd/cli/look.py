@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from spheroidd.cli.selecting import plate_as_stored
 from spheroidd.cli.terminal import ConfigFile, database_of, out, say, tell
 from spheroidd.store.paths import printable, to_stored
 from spheroidd.store.reader import Reader
@@ -95,6 +96,7 @@ def export(
     from spheroidd.report.export import export_csv, export_file
 
     with Reader(database_of(config)) as reader:
+        plate = None if plate is None else plate_as_stored(reader, plate)
         if output is None:
             count = export_csv(reader, sys.stdout, plate)
             sys.stdout.flush()  # here, where a reader that has left (`| head`) is foreseen

@@ -14,6 +14,7 @@ _EARLIEST_YEAR = 1980  # before that it is a clock that was never set
 _LONGEST_XML = 4 << 20
 _LONGEST_IFD = 4096
 _LARGEST_PIXEL_UM = 1000.0
+_SMALLEST_PIXEL_UM = 1e-3  # smaller than any microscope resolves
 _EXIF_IFD, _DATETIME, _ORIGINAL, _OFFSET, _ORIGINAL_OFFSET = 0x8769, 0x132, 0x9003, 0x9010, 0x9011
 # µ and Å have two code points each.
 _UM_PER_UNIT = {
@@ -227,4 +228,4 @@ def _number(text: str | None) -> float | None:
 
 
 def _plausible(size_um: float) -> float | None:
-    return size_um if math.isfinite(size_um) and 0 < size_um <= _LARGEST_PIXEL_UM else None
+    return size_um if _SMALLEST_PIXEL_UM <= size_um <= _LARGEST_PIXEL_UM else None

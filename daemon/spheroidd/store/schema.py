@@ -313,9 +313,10 @@ WITH measured AS (
 SELECT plate, well, image_path, captured_at,
        round((julianday(captured_at) - julianday(plate_start)) * 24, 4) AS hours,
        area_px, area_um2,
-       -- in µm² where both are known: the magnification may change
-       round(100.0 * coalesce(area_um2 / nullif(first_um2, 0), area_px / nullif(first_px, 0)), 3)
-           AS relative_area_pct,
+       -- In µm², for the magnification may change; in pixels only where neither size is known.
+       round(100.0 * CASE WHEN area_um2 IS NULL AND first_um2 IS NULL
+                          THEN area_px / nullif(first_px, 0)
+                          ELSE area_um2 / nullif(first_um2, 0) END, 3) AS relative_area_pct,
        n_objects, peak_probability, flags, excluded, model, pipeline, measured_at
   FROM measured
  ORDER BY plate_key, plate, well_key, well, time_key, id;
