@@ -140,7 +140,9 @@ def test_it_runs_from_simulated_wells_to_tables_and_pictures(tmp_path, capsys):
     assert set(plain) == {"simulated", *(f"simulated: {name}" for name in CLASSES)}
     assert plain["simulated: clean"]["iou_median"] > 0.9
     assert plain["simulated: empty"]["empty"] == 1
-    assert len(written["models"]["u2netp"]["frames"]) == len(CLASSES)
+    summary = written["models"]["u2netp"]["summary"]
+    assert summary["refined"]["simulated: empty"]["ghost_rate"] == 0
+    assert len(written["models"]["u2netp"]["frames"]) == len(CLASSES) * len(summary)
     assert written["versions"]["rembg"] and written["machine"] and written["command"]
     assert len(list((tmp_path / "accuracy").glob("simulated-*-u2netp-plain.png"))) == len(CLASSES)
     assert len(list((tmp_path / "maps").rglob("*.npz"))) == len(CLASSES)
