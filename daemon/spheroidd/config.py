@@ -187,7 +187,7 @@ class Flags(_Section):
     One number is a fixed limit. docs/flags.md says what each of them measures.
     """
 
-    low_confidence: Shares = (0.75, 0.85)
+    low_confidence: Shares = (0.68, 0.75)
     several_objects: Shares = (0.1, 0.1)
     ambiguous: Shares = (0.4, 0.4)
     touches_border: Limits = (1, 1)

@@ -82,6 +82,7 @@ def live(series: Path, isnet: str, tmp_path_factory: pytest.TempPathFactory) -> 
         daemon.wait_until(lambda: any(line["event"] == "ready" for line in daemon.log()))
         copy_one_by_one(series, daemon.export)
         daemon.wait_until(lambda: daemon.count("measured") == 32)
+        daemon.wait_until(lambda: not daemon.rows("SELECT plate FROM unjudged"))
         assert daemon.end() == 0
         yield daemon
     finally:

@@ -87,7 +87,9 @@ def _of_mask(frame: Frame, choice: Pick) -> dict[str, float | None]:
         "low_confidence": min((one for one in confidence if one is not None), default=None),
         "low_solidity": _mean(choice.counted, lambda one: one.solidity),
         # An object where the mask is empty: the two don't speak of the same image.
-        "disagreement": 0.0 if frame.foreground_px == 0 else evidence.get("agreement"),
+        "disagreement": 0.0
+        if frame.foreground_px == 0
+        else evidence.get("confirmed", evidence.get("agreement")),
     }
 
 

@@ -38,7 +38,8 @@ class Finding:
         peak: the largest raw probability, 0 to 1.
         evidence: numbers by name, for flags: `mean_probability` within the mask,
             `uncertain_share` (pixels between 0.1 and 0.9, per pixel of the mask), `agreement`
-            (intersection over union of two looks), `darkness` and `texture` (see `objects`),
+            (intersection over union of two looks), `confirmed` (the same of the mask and the
+            look that is nearest to it), `darkness` and `texture` (see `objects`),
             `ghosts` (objects left out), `looks` (runs of a model), `focus`, `background`
             (median grey value around the objects).
     """
@@ -82,12 +83,14 @@ class Finder:
         mask, alpha = objects.mask, probability
         if self.refine and _asks_for_more(probability, objects):
             again = _Again(self, image, picture)
-            probability, seen = again.look(probability, objects)
+            probability, seen, opinions = again.look(probability, objects)
             evidence |= seen
             objects = objects_of(probability, self.threshold, picture)
             mask, alpha = objects.mask, probability
             if seen.get("agreement", 0.0) < _AGREED:
                 mask, alpha = _redrawn(grey, probability, objects, self.threshold)
+            if "agreement" in seen:
+                evidence["confirmed"] = max(_overlap(mask, opinion) for opinion in opinions)
         if self.dense and mask.any():
             mask = dense_parts(picture, mask)
         evidence |= _certainty(probability, mask)
@@ -114,8 +117,11 @@ class _Again:
     image: Pixels
     picture: Field
 
-    def look(self, first: Field, objects: Objects) -> tuple[Field, dict[str, float]]:
-        """All looks together (the larger probability of each pixel), and how they agree."""
+    def look(
+        self, first: Field, objects: Objects
+    ) -> tuple[Field, dict[str, float], tuple[Mask, ...]]:
+        """All looks together (the larger probability of each pixel), how they agree, and the
+        masks that the first and the other ones give."""
         threshold, second = self.finder.threshold, self.finder.second
         own, shared = objects.mask, (slice(None), slice(None))
         looks, together, other = 1, first, np.zeros_like(first)
@@ -135,12 +141,12 @@ class _Again:
             if second is None:  # what lies outside the crop was looked at once
                 shared = crop
             together, other = np.maximum(together, near), np.maximum(other, near)
-        seen = {"looks": float(looks)}
+        seen, opinion = {"looks": float(looks)}, own
         if looks > 1:
             opinion = objects_of(other, threshold, self.picture).mask
             if own.any() or opinion.any():
                 seen["agreement"] = _overlap(own[shared], opinion[shared])
-        return together, seen
+        return together, seen, (own, opinion)
 
 
 def _crop(mask: Mask) -> tuple[slice, slice] | None:
