@@ -29,8 +29,10 @@ AGAIN = ("--threshold", "0.9")
 
 @pytest.fixture(scope="module")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Daemon:
-    """Two wells, six frames, measured live."""
-    one = Daemon(tmp_path_factory.mktemp("live")).configure()
+    """Two wells, six frames, measured live; plain masks, which a threshold moves one way."""
+    one = Daemon(tmp_path_factory.mktemp("live")).configure(
+        segmentation={"model": "u2netp", "refine": False}
+    )
     shots = plan(mixed_plates(1, 2, seed=3), 6, size=(270, 480))
     Instrument(one.export, shots, interval_seconds=0, pieces=1, pause_seconds=0).run(
         threading.Event()
