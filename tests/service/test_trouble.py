@@ -175,7 +175,7 @@ def test_a_wrong_pipeline_is_refused_at_start(daemon: Daemon, edit: Any, told: s
     wrong = daemon.folder / "wrong.cppipe"
     wrong.write_text(edit(pipeline_path("mask").read_text()))
     daemon.configure(measurement={"pipeline": str(wrong)})
-    done = daemon.command("run", "--until-idle", check=1)
+    done = daemon.command("run", "--until-idle", check=78)
     assert told in done.stderr
     assert "Traceback" not in done.stderr
 
