@@ -173,6 +173,27 @@ def test_what_limits_are_refused(tmp_path: Path, setting: str, told: str) -> Non
     assert told in problems(tmp_path, GOOD + f"flags: {{{setting}}}\n")
 
 
+def test_secrets_are_never_shown(tmp_path: Path) -> None:
+    config = load(tmp_path, GOOD + "alerts: {targets: ['slack://SECRET/a']}\n")
+    assert config.alerts.targets == ("slack://SECRET/a",)
+    assert "SECRET" not in config.dump()
+    assert "slack://…" in config.dump()
+    assert "SECRET" not in problems(tmp_path, GOOD + "alerts: {targets: {a: SECRET}}\n")
+    assert "SECRET" not in problems(tmp_path, GOOD + "alerts: {target: SECRET}\n")
+
+
+def test_backups_stay_out_of_watched_folders(tmp_path: Path) -> None:
+    told = problems(tmp_path, GOOD + "backup: {folder: export/backups}\n")
+    assert "never writes where the instrument does" in told
+
+
+@pytest.mark.parametrize("times", ["22-7", "22:00", "25:00-07:00", "late"])
+def test_quiet_hours_are_two_times_of_day(tmp_path: Path, times: str) -> None:
+    assert "such as 22:00-07:00" in problems(
+        tmp_path, GOOD + f"alerts: {{quiet_hours: '{times}'}}\n"
+    )
+
+
 def test_settings_are_named_for_the_section_they_belong_to(tmp_path: Path) -> None:
     told = problems(
         tmp_path,
@@ -181,7 +202,7 @@ def test_settings_are_named_for_the_section_they_belong_to(tmp_path: Path) -> No
     )
     for line in (
         "watch[0].colour is 1: no such setting; known here are extensions,",
-        "style is 1: no such setting; known here are flags, logging,",
+        "style is 1: no such setting; known here are alerts, backup,",
         "measurement.batch.size is 1: no such setting; known here are max_images, max_wait",
         "measurement.kind is 1: no such setting; known here are batch, images,",
     ):

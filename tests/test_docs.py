@@ -53,10 +53,17 @@ def test_links_and_pictures_are_there() -> None:
 
 
 def test_the_example_names_every_setting() -> None:
-    from spheroidd.config import Batch, Logging, Measurement, Segmentation, Watch
+    from spheroidd import config, config_upkeep
+    from spheroidd.config_types import Section
 
     text = (REPOSITORY / "config.example.yaml").read_text()
-    for section in (Watch, Segmentation, Measurement, Batch, Logging):
+    sections = [
+        section
+        for module in (config, config_upkeep)
+        for section in vars(module).values()
+        if isinstance(section, type) and issubclass(section, Section)
+    ]
+    for section in sections:
         for name in section.model_fields:
             assert re.search(rf"\b{name}:", text), name
 

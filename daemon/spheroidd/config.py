@@ -4,39 +4,20 @@ It is passed as an argument, never kept as a global.  Unknown keys are errors: a
 setting must not turn into a silent default.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo
 
 import yaml
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
+
+from spheroidd.config_types import FilePath, Positive, Section, absolute
+from spheroidd.config_upkeep import Alerts, Backup, Disk, Keep, Monitor, Worker
 
 # The pipelines that ship; the first two need a model's mask.
 PIPELINES = ("mask", "white-background", "threshold")
 DEFAULT_PATTERN = r"(?P<plate>[^/]+)/(?:.+/)?(?P<well>[^/]+)/(?P<name>[^/]+)$"
-
-
-def _absolute(value: Any, info: ValidationInfo) -> Any:
-    """Relative paths are relative to the configuration file, `~` is the user's home."""
-    if not isinstance(value, (str, Path)):
-        return value
-    if not str(value):
-        raise ValueError("name a folder")
-    base: Path = (info.context or {}).get("base", Path.cwd())
-    try:
-        return Path(os.path.normpath(base / Path(value).expanduser()))
-    except RuntimeError as error:  # ~somebody
-        raise ValueError(str(error)) from error
 
 
 def _absolute_file(suffix: str) -> BeforeValidator:
@@ -44,7 +25,7 @@ def _absolute_file(suffix: str) -> BeforeValidator:
 
     def resolve(value: Any, info: ValidationInfo) -> Any:
         is_file = isinstance(value, str) and ("/" in value or value.lower().endswith(suffix))
-        return str(_absolute(value, info)) if is_file else value
+        return str(absolute(value, info)) if is_file else value
 
     return BeforeValidator(resolve)
 
@@ -80,11 +61,9 @@ def _bare_extension(value: Any) -> Any:
     return value.lower().removeprefix(".") if isinstance(value, str) else value
 
 
-FilePath = Annotated[Path, BeforeValidator(_absolute)]
 Extension = Annotated[
     Literal["jpg", "jpeg", "tif", "tiff", "png"], BeforeValidator(_bare_extension)
 ]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 def _both_bounds(value: Any) -> Any:
@@ -109,11 +88,7 @@ Shares = Annotated[tuple[Share, Share], _Both, _Order]
 Factors = Annotated[tuple[Factor, Factor], _Both, _Order]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Watch(_Section):
+class Watch(Section):
     """One folder that an instrument exports to; spheroidd only ever reads it."""
 
     path: FilePath
@@ -130,7 +105,7 @@ class Watch(_Section):
     pixel_size_um: Annotated[float, Field(ge=1e-3, le=1e3)] | None = None
 
 
-class Segmentation(_Section):
+class Segmentation(Section):
     """Which model finds the spheroid, where it runs, and where the mask begins."""
 
     model: Annotated[str, _absolute_file(".onnx")] = Field(
@@ -160,14 +135,14 @@ class Segmentation(_Section):
         return (self.model, self.second_model) if second else (self.model,)
 
 
-class Batch(_Section):
+class Batch(Section):
     """When a plate's images go to CellProfiler: this many, or after this long."""
 
     max_images: int = Field(default=24, ge=1, le=1000)
     max_wait_seconds: float = Field(default=20.0, ge=0, le=3600)
 
 
-class Measurement(_Section):
+class Measurement(Section):
     """How CellProfiler measures: a shipped pipeline's name, or a .cppipe file."""
 
     pipeline: Annotated[str, _absolute_file(".cppipe"), AfterValidator(_existing_pipeline)] = "mask"
@@ -179,9 +154,10 @@ class Measurement(_Section):
     batch: Batch = Batch()
     # One warm worker for now; a number above 1 would promise what is not there.
     workers: Literal["auto", 1] = "auto"
+    worker: Worker = Worker()
 
 
-class Flags(_Section):
+class Flags(Section):
     """Between which bounds each flag's limit may lie; the plate's own scatter decides where.
 
     One number is a fixed limit. docs/flags.md says what each of them measures.
@@ -207,7 +183,7 @@ class Flags(_Section):
         return self.model_dump()
 
 
-class Logging(_Section):
+class Logging(Section):
     """What the daemon tells: `auto` is readable on a terminal, JSON lines elsewhere."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
@@ -222,7 +198,7 @@ class OverlapError(ValueError):
     """Several problems of one setting, each an argument."""
 
 
-class Config(_Section):
+class Config(Section):
     """The whole configuration, validated, with every path absolute.
 
     A setting that depends on another one stands below it: each is checked by itself,
@@ -234,6 +210,11 @@ class Config(_Section):
     segmentation: Segmentation = Segmentation()
     measurement: Measurement = Field(default=Measurement(), validate_default=True)
     flags: Flags = Flags()
+    disk: Disk = Disk()
+    backup: Backup = Backup()
+    keep: Keep = Keep()
+    alerts: Alerts = Alerts()
+    monitor: Monitor = Monitor()
     logging: Logging = Logging()
 
     @field_validator("watch")
@@ -258,6 +239,17 @@ class Config(_Section):
             raise OverlapError(*overlaps)
         return value
 
+    @field_validator("backup")
+    @classmethod
+    def _backups_elsewhere(cls, value: Backup, info: ValidationInfo) -> Backup:
+        for watch in info.data.get("watch", ()):
+            if value.folder is not None and _overlap(value.folder.resolve(), watch.path.resolve()):
+                raise OverlapError(
+                    f"{value.folder} and the watched folder {watch.path} overlap; "
+                    "spheroidd never writes where the instrument does, choose another folder"
+                )
+        return value
+
     @field_validator("measurement")
     @classmethod
     def _pipeline_has_its_images(cls, value: Measurement, info: ValidationInfo) -> Measurement:
@@ -270,5 +262,5 @@ class Config(_Section):
         return value
 
     def dump(self) -> str:
-        """The effective configuration as YAML, defaults filled in."""
+        """The effective configuration as YAML, defaults filled in; without secrets."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)

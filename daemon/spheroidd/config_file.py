@@ -85,6 +85,8 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _shown(detail: ErrorDetails) -> str:
     """The value as found; a whole section is no help where a rule between settings is broken."""
+    if "alerts" in detail["loc"]:
+        return ""  # it may hold a password
     of_section = isinstance(detail["input"], (dict, list, tuple, BaseModel))
     if detail["type"] == "missing" or (detail["type"] == "value_error" and of_section):
         return ""

@@ -10,6 +10,7 @@ class SpheroiddError(Exception):
     """
 
     exit_code = 1
+    fatal = False  # in a running service: it ends, for going on would be worse
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)

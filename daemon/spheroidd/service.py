@@ -143,7 +143,7 @@ def _unfinished(parts: Parts) -> int:
 
 def _troubles(parts: Parts) -> Iterator[str]:
     for loop in parts.loops:
-        yield loop.trouble or loop.slow
+        yield loop.trouble or loop.stuck
     for intake in parts.intakes:
         yield f"{intake.root}: {intake.degraded}" if intake.degraded else ""
     yield parts.measure.trouble

@@ -9,7 +9,7 @@ from spheroidd.errors import StoreError
 
 Row = dict[str, Any]
 BUSY_SECONDS = 30.0
-SCHEMA = "m002_runs_reviews_checks"  # the newest migration; their module takes long to import
+SCHEMA = "m003_upkeep"  # the newest migration; their module takes long to import
 _AS_DAEMON = "Do it as the user that the daemon runs as (`sudo -u spheroidd …`)"
 READ_AS_DAEMON = f"{_AS_DAEMON}, or let yourself read `state_dir` and everything in it."
 WRITE_AS_DAEMON = f"{_AS_DAEMON}, or let yourself write to `state_dir` and everything in it."

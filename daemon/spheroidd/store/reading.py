@@ -87,3 +87,8 @@ def service(reader: Reader) -> Row | None:
 def folders(reader: Reader) -> list[Row]:
     """Every watched folder and how it is."""
     return reader.rows("SELECT * FROM folders ORDER BY root")
+
+
+def conditions(reader: Reader) -> list[Row]:
+    """Every part of the service and how it is, what is ill first, the oldest trouble first."""
+    return reader.rows("SELECT * FROM conditions ORDER BY trouble = '', since, name")

@@ -7,9 +7,15 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from spheroidd.errors import SpheroiddError
+
 _IDLE_SECONDS = 0.5
 _AFTER_ERROR_SECONDS = 5.0
-_SLOW_SECONDS = 120.0
+_DEADLINE_SECONDS = 300.0
+
+
+def _open_gate() -> str:
+    return ""
 
 
 class Part(Protocol):
@@ -34,17 +40,25 @@ class Loop:
         log: FilteringBoundLogger,
         clock: Callable[[], float] = time.time,
         wake: threading.Event | None = None,
+        gate: Callable[[], str] = _open_gate,
+        deadline: float = _DEADLINE_SECONDS,
     ) -> None:
         """
         Args:
             wake: set by others when there may be something to do; idle waiting ends at once.
+            gate: says why no step may begin now; empty: one may.
+            deadline: seconds that no step takes unless something is stuck.
         """
         self.name = name
         self.trouble = ""
+        self.paused = ""
+        self.fatal: SpheroiddError | None = None
         self._part = part
         self._log = log
         self._clock = clock
         self._wake = wake or threading.Event()
+        self._gate = gate
+        self._deadline = deadline
         self._ending = threading.Event()
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -58,10 +72,10 @@ class Loop:
         return self._thread.is_alive() or self._ending.is_set()
 
     @property
-    def slow(self) -> str:
-        """In words, a step that has taken longer than any should."""
+    def stuck(self) -> str:
+        """In words, that a step has taken longer than any should; empty: none has."""
         seconds = time.monotonic() - self._began
-        return f"{self.name}: in one step for {seconds:.0f} s" if seconds > _SLOW_SECONDS else ""
+        return f"{self.name}: in one step for {seconds:.0f} s" if seconds > self._deadline else ""
 
     def ask_to_end(self) -> None:
         """End after the present step; from any thread."""
@@ -76,11 +90,20 @@ class Loop:
 
     def _run(self) -> None:
         self._guard(self._start)
-        while not self._ending.is_set():
+        while not self._ending.is_set() and self.fatal is None:
             self._began = time.monotonic()
-            if not self._guard(self._step):
+            self._pause(self._gate())
+            if self.paused or not self._guard(self._step):
                 self._wake.wait(_IDLE_SECONDS)
                 self._wake.clear()
+
+    def _pause(self, reason: str) -> None:
+        if bool(reason) != bool(self.paused):
+            if reason:
+                self._log.error("paused", part=self.name, reason=reason)
+            else:
+                self._log.info("goes on", part=self.name)
+        self.paused = reason
 
     def _start(self) -> bool:
         self._part.start(self._clock())
@@ -94,9 +117,12 @@ class Loop:
         try:
             again = work()
         except Exception as error:
-            self.trouble = f"{self.name}: {error}"
-            self._log.exception("a step failed; trying again", part=self.name)
-            self._ending.wait(_AFTER_ERROR_SECONDS)
+            if isinstance(error, SpheroiddError) and error.fatal:
+                self.fatal = error
+            else:
+                self.trouble = f"{self.name}: {error}"
+                self._log.exception("a step failed; trying again", part=self.name)
+                self._ending.wait(_AFTER_ERROR_SECONDS)
             self._hand_back()
             return False
         self.trouble = ""

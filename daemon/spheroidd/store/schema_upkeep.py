@@ -1,0 +1,29 @@
+"""The third migration's tables: how the service itself is, and whom it told."""
+
+UPKEEP = """
+-- How each part of the service is; one row per part, kept while it is well, too.
+CREATE TABLE conditions (
+    name      TEXT PRIMARY KEY,          -- disk, database, engine, accelerator, backup, …
+    trouble   TEXT NOT NULL DEFAULT '',  -- in words; empty: well
+    next_step TEXT NOT NULL DEFAULT '',  -- what to do about it
+    urgent    INTEGER NOT NULL DEFAULT 0 CHECK (urgent IN (0, 1)),  -- nothing is measured meanwhile
+    since     TEXT NOT NULL              -- UTC: when it became well, or ill
+);
+
+-- Every alert, from the moment it was raised; nothing is deleted.
+CREATE TABLE alerts (
+    id         INTEGER PRIMARY KEY,
+    key        TEXT NOT NULL,            -- what it is about: `disk`, `flags/<plate>/<well>`, …
+    urgent     INTEGER NOT NULL CHECK (urgent IN (0, 1)),
+    title      TEXT NOT NULL,
+    body       TEXT NOT NULL,
+    raised_at  TEXT NOT NULL,
+    told_at    TEXT,                     -- last time; NULL: not yet (quiet hours, no way through)
+    ended_at   TEXT,
+    end_told_at TEXT,
+    tries      INTEGER NOT NULL DEFAULT 0,
+    error      TEXT                      -- why telling failed, without secrets
+);
+-- one open alert per key
+CREATE UNIQUE INDEX alerts_open ON alerts (key) WHERE ended_at IS NULL;
+"""
