@@ -14,7 +14,7 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.again import Again, Progress, Tell, Tools
-from spheroidd.assembly import judge_of, warm_engine, warm_recipe
+from spheroidd.assembly import judge_of
 from spheroidd.config import Config
 from spheroidd.errors import StoreError
 from spheroidd.intake.original import read_original
@@ -28,6 +28,7 @@ from spheroidd.store.reader import Reader
 from spheroidd.store.runs import Runs, Shown
 from spheroidd.system.lock import only_one
 from spheroidd.system.signals import stop_signals
+from spheroidd.warming import warm_engine, warm_recipe
 
 _NICE = 10
 

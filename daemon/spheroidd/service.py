@@ -1,4 +1,4 @@
-"""The daemon's whole life on one page: build, start, ready, wait, stop.
+"""The daemon's whole life on one page: build, start, ready, wait, stop; and again on SIGHUP.
 
 intake (one per folder) → segment → measure → judge, each a part on a loop of its own,
 with the ledger between them; the judge moves no image, it looks at whole wells.
@@ -8,21 +8,24 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd import __version__
-from spheroidd.assembly import Finished, Parts, build
+from spheroidd.assembly import build
 from spheroidd.config import Config
 from spheroidd.errors import SpheroiddError
+from spheroidd.parts import Finished, Parts
+from spheroidd.reloading import Settings
+from spheroidd.store.conditions import Condition
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health
 from spheroidd.system.lock import only_one
-from spheroidd.system.notify import notify
-from spheroidd.system.signals import stop_signals
+from spheroidd.system.notify import notify, notify_reloading
+from spheroidd.system.signals import Signals, service_signals
 
 _TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
@@ -31,11 +34,15 @@ _HAND_BACK_SECONDS = 10.0
 
 
 def run(
-    config: Config, home: Path, log: FilteringBoundLogger, finished: Finished | None = None
+    load: Callable[[], Config],
+    home: Path,
+    log: FilteringBoundLogger,
+    finished: Finished | None = None,
 ) -> int:
     """Run the daemon until it is told to stop, or until it is idle and `finished()`.
 
     Args:
+        load: reads the configuration: now, and again on every SIGHUP.
         home: where model weights and CellProfiler's environment lie.
         finished: whether no more images will come; None: run for ever.
 
@@ -45,36 +52,52 @@ def run(
     Raises:
         SpheroiddError: it can't start, or a folder can't be read and so idle means nothing.
     """
-    folder = StateFolder(config.state_dir)
+    settings = Settings(load, log)
+    folder = StateFolder(settings.now.state_dir)
     folder.create()
-    with only_one(folder.lock), Database(folder.database) as database, stop_signals() as stopping:
+    with (
+        only_one(folder.lock),
+        Database(folder.database) as database,
+        service_signals() as signals,
+    ):
+
+        def make(config: Config) -> Parts:
+            return build(config, home, folder, database, log, finished)
+
         health = Health(database)
         health.started(time.time(), pid=os.getpid(), version=__version__)
         try:
-            parts = build(config, home, folder, database, log, finished)
-            try:
-                failed = _live(parts, stopping, finished, log)
-            finally:
-                _stop(parts, log)
+            failed = _life(settings.apply(make), settings, signals, log)
+            while signals.reloading.is_set():
+                signals.reloading.clear()
+                failed = _life(settings.apply(make), settings, signals, log)
         except SpheroiddError as error:
             health.ended(time.time(), "failed", str(error))
             raise
         health.ended(time.time(), "stopped")
-    return 3 if finished is not None and failed and not stopping.is_set() else 0
+    return 3 if finished is not None and failed and not signals.stopping.is_set() else 0
 
 
-def _live(
-    parts: Parts, stopping: threading.Event, finished: Finished | None, log: FilteringBoundLogger
-) -> int:
-    """From the first scan to the wish to end; returns how many images failed, and how many
-    wells could not be judged."""
-    for loop in parts.loops:
-        loop.start()
-    _await_scans(parts, [1] * len(parts.intakes), stopping)
-    notify("READY=1")
-    log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
-    _wait(parts, stopping, finished, log)
-    return parts.ledger.counts()["failed"] + len(parts.histories.aside)
+def _life(parts: Parts, settings: Settings, signals: Signals, log: FilteringBoundLogger) -> int:
+    """From the first scan to the end, or until a new configuration is to be applied: then
+    `signals.reloading` is set.  Returns how many images failed, and wells could not be judged."""
+    try:
+        for loop in parts.loops:
+            loop.start()
+        _await_scans(parts, [1] * len(parts.intakes), signals.stopping)
+        log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
+        notify("READY=1")
+        while not _wait(parts, settings, signals, log):
+            notify_reloading()
+            if settings.read_again():
+                break
+            signals.reloading.clear()
+            notify("READY=1")
+        return parts.ledger.counts()["failed"] + len(parts.histories.aside)
+    finally:
+        if not signals.reloading.is_set():
+            notify("STOPPING=1")
+        _stop(parts, log)
 
 
 # -- wait ------------------------------------------------------------------------------
@@ -89,34 +112,65 @@ def _await_scans(parts: Parts, numbers: list[int], stopping: threading.Event) ->
 
 
 def _wait(
-    parts: Parts, stopping: threading.Event, finished: Finished | None, log: FilteringBoundLogger
-) -> None:
-    """Tick until stopped, or until idle; a full disk or a locked database is waited out."""
+    parts: Parts,
+    settings: Settings,
+    signals: Signals,
+    log: FilteringBoundLogger,
+) -> bool:
+    """Tick until stopped or idle (True), or until the configuration is to be read again (False).
+
+    A full disk or a locked database is waited out.
+    """
     heartbeat = 0.0
-    while not stopping.wait(_TICK_SECONDS):
+    while not signals.stopping.wait(_TICK_SECONDS):
+        if signals.reloading.is_set():
+            return False
         now = time.time()
-        for loop in parts.loops:
-            if not loop.alive:  # it guards every step, so this should not be; never in silence
-                raise SpheroiddError(f"The part {loop.name!r} has died.", "See the log.")
+        _raise_what_is_fatal(parts)
         try:
             parts.ledger.retry_due(now)
             if abs(now - heartbeat) >= _HEARTBEAT_SECONDS:
                 heartbeat = now
-                _tell_how_it_is(parts, now)
-            if finished is not None and finished() and _idle(parts, stopping):
-                return
+                _tell_how_it_is(parts, settings, now)
+            if parts.finished is not None and parts.finished() and _idle(parts, signals.stopping):
+                return True
         except (OSError, sqlite3.Error) as error:
             log.error("the state folder can't be used; trying again", reason=str(error))
+            # It answers, if only with an error: a restart would mend nothing, so systemd is
+            # told that all is being done.
+            _ping(parts)
             notify(f"STATUS=trouble: {error}")
-            stopping.wait(_HEARTBEAT_SECONDS)
+            signals.stopping.wait(_HEARTBEAT_SECONDS)
+    return True
 
 
-def _tell_how_it_is(parts: Parts, now: float) -> None:
-    """A heartbeat for `status`, and systemd's status line."""
-    trouble = "; ".join(filter(None, _troubles(parts)))
+def _raise_what_is_fatal(parts: Parts) -> None:
+    for loop in parts.loops:
+        if loop.fatal is not None:
+            raise loop.fatal
+        if not loop.alive:  # it guards every step, so this should not be; never in silence
+            raise SpheroiddError(f"The part {loop.name!r} has died.", "See the log.")
+
+
+def _tell_how_it_is(parts: Parts, settings: Settings, now: float) -> None:
+    """A heartbeat for `status`, systemd's status line, and its watchdog."""
+    refused = Condition(
+        "configuration",
+        settings.refused,
+        "Mend it (`spheroidd check`), then `systemctl reload spheroidd`.",
+    )
+    parts.told.tell([*parts.conditions(), refused], now)
+    trouble = "; ".join(filter(None, (parts.troubles(), refused.trouble)))
     parts.health.update(now, phase="running", trouble=trouble)
     line = ", ".join(f"{count} {state}" for state, count in parts.ledger.counts().items())
     notify(f"STATUS={line}; trouble: {trouble}" if trouble else f"STATUS={line}")
+    _ping(parts)
+
+
+def _ping(parts: Parts) -> None:
+    """Only while work is possible: what is stuck for good, systemd's restart may mend."""
+    if not parts.stuck():
+        notify("WATCHDOG=1")
 
 
 def _idle(parts: Parts, stopping: threading.Event) -> bool:
@@ -141,21 +195,11 @@ def _unfinished(parts: Parts) -> int:
     return sum([counts["waiting"], counts["ready"], counts["segmented"], parts.histories.pending()])
 
 
-def _troubles(parts: Parts) -> Iterator[str]:
-    for loop in parts.loops:
-        yield loop.trouble or loop.stuck
-    for intake in parts.intakes:
-        yield f"{intake.root}: {intake.degraded}" if intake.degraded else ""
-    yield parts.measure.trouble
-    yield parts.judge.trouble
-
-
 # -- stop -------------------------------------------------------------------------------
 
 
 def _stop(parts: Parts, log: FilteringBoundLogger) -> None:
     """Let every step in hand end, in the order of the images' life; then hand back."""
-    notify("STOPPING=1")
     log.info("stopping: the work in hand is finished or handed back; again to force")
     for loop in parts.loops:
         loop.ask_to_end()

@@ -98,7 +98,7 @@ def demo(
     with (to / "spheroidd.log").open("w", encoding="utf-8") as stream:
         log = open_log("info", "json", stream)
         with _instrument(to / "export") as finished, _progress(settings.state_dir):
-            code = service.run(settings, installation_home(), log, finished)
+            code = service.run(lambda: settings, installation_home(), log, finished)
             complete = finished()  # asked here: leaving the block ends the instrument
     if not complete:
         tell("interrupted; `make demo` starts afresh")

@@ -42,7 +42,7 @@ def run(
 
     log = open_log(settings.logging.level, settings.logging.format)
     finished = (lambda: True) if until_idle else None
-    raise typer.Exit(service.run(settings, installation_home(), log, finished))
+    raise typer.Exit(service.run(lambda: load(config), installation_home(), log, finished))
 
 
 def check(

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import socket
+import time
 
 
 def notify(*lines: str) -> bool:
@@ -22,3 +23,9 @@ def notify(*lines: str) -> bool:
         channel.sendto("\n".join(lines).encode(), address)
         return True
     return False
+
+
+def notify_reloading() -> None:
+    """Say that a reload begins; `READY=1` ends it."""
+    microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    notify("RELOADING=1", f"MONOTONIC_USEC={microseconds}")

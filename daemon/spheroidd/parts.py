@@ -1,0 +1,77 @@
+"""The daemon's parts, by name, and how each of them is."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from spheroidd.intake.patience import Patience
+from spheroidd.intake.stage import Intake
+from spheroidd.measure.judge import JudgeStage
+from spheroidd.measure.stage import MeasureStage
+from spheroidd.store.conditions import Condition, Conditions
+from spheroidd.store.health import Health
+from spheroidd.store.histories import Histories
+from spheroidd.store.ledger import Ledger
+from spheroidd.system.disk import Reserve
+from spheroidd.system.loop import Loop
+
+Finished = Callable[[], bool]
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Everything that was built.
+
+    `work` are the loops that images go through, and without which nothing is measured;
+    `around` those of the folders, backups, alerts…, whose trouble is theirs alone.
+    """
+
+    ledger: Ledger
+    histories: Histories
+    health: Health
+    told: Conditions
+    finished: Finished | None
+    patience: Patience
+    intakes: list[Intake]
+    measure: MeasureStage
+    judge: JudgeStage
+    reserve: Reserve
+    work: list[Loop]
+    around: list[Loop] = field(default_factory=list)
+
+    @property
+    def loops(self) -> list[Loop]:
+        """All of them, in the order of the images' life."""
+        return [*self.around, *self.work]
+
+    def stuck(self) -> str:
+        """In words, that nothing is measured any more because a part does not come back."""
+        return "; ".join(filter(None, (loop.stuck for loop in self.work)))
+
+    def conditions(self) -> Iterator[Condition]:
+        """How everything is, well or ill; folders have a table of their own."""
+        yield Condition(
+            "disk",
+            self.reserve.short(),
+            "Make room, or lower disk.reserve_gb; it goes on by itself.",
+            urgent=True,
+        )
+        yield Condition(
+            "engine",
+            self.measure.trouble,
+            "See `spheroidd doctor`; images are segmented and wait, and it is tried again.",
+            urgent=True,
+        )
+        yield Condition("judge", self.judge.trouble, "See the log for the wells.")
+        for loop in self.loops:
+            yield Condition(
+                f"part {loop.name}",
+                loop.trouble or loop.stuck,
+                "See the log; it is tried again.",
+                urgent=loop in self.work,
+            )
+
+    def troubles(self) -> str:
+        """All that is wrong, in one line."""
+        ill = [found.trouble for found in self.conditions() if found.trouble]
+        ill += [f"{intake.root}: {intake.degraded}" for intake in self.intakes if intake.degraded]
+        return "; ".join(ill)

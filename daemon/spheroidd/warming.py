@@ -1,0 +1,148 @@
+"""What takes a while to come up: the models, tried, and CellProfiler, with its pipeline."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from structlog.typing import FilteringBoundLogger
+
+from spheroidd import __version__
+from spheroidd.config import Config
+from spheroidd.errors import ModelError, PipelineError, SpheroiddError
+from spheroidd.measure.batches import Rule
+from spheroidd.measure.engine import Engine, PipelineInfo, worker_command
+from spheroidd.measure.environment import check as check_environment
+from spheroidd.measure.outcome import Protocol
+from spheroidd.measure.pipelines import pipeline_path
+from spheroidd.segment.finding import Finder
+from spheroidd.segment.models import Model, resolve
+from spheroidd.segment.recipe import Recipe
+from spheroidd.segment.session import Session, open_session
+
+
+def warm_recipe(config: Config, home: Path, log: FilteringBoundLogger) -> Recipe:
+    """How the configuration says that masks are made; its models loaded and tried."""
+    wanted = config.segmentation
+    if not wanted.enabled:
+        log.warning("no model: CellProfiler finds the spheroids on the original images")
+        return Recipe(None, __version__)
+    # The one that may be missing after an upgrade is looked for before the slow one is loaded.
+    second = _second_model(config, home)
+    first = _warm_session(resolve(wanted.model, home), config, home, log)
+    finder = Finder(
+        first,
+        _warm_session(second, config, home, log) if second else None,
+        wanted.threshold,
+        refine=wanted.refine,
+        dense=wanted.spheroid == "dense",
+    )
+    recipe = Recipe(finder, __version__)
+    log.info("masks", threshold=wanted.threshold, refinement=recipe.refinement or "none")
+    return recipe
+
+
+def _second_model(config: Config, home: Path) -> Model | None:
+    names = config.segmentation.models[1:]
+    try:
+        return resolve(names[0], home) if names else None
+    except ModelError as error:
+        raise ModelError(
+            f"segmentation.second_model, which looks again where {config.segmentation.model} is "
+            f"unsure: {error.message}",
+            f"{error.hint} Or set `second_model: none`, or `refine: false`.",
+        ) from error
+
+
+def _warm_session(model: Model, config: Config, home: Path, log: FilteringBoundLogger) -> Session:
+    session = open_session(
+        model,
+        home=home,
+        device=config.segmentation.device,
+        require=config.segmentation.require,
+        warn=lambda message: log.warning("accelerator", model=model.name, reason=message),
+    )
+    log.info("model warm", model=model.name, md5=model.md5, provider=session.provider)
+    return session
+
+
+def warm_engine(
+    config: Config, home: Path, scratch: Path, log: FilteringBoundLogger
+) -> tuple[Engine, Protocol]:
+    """CellProfiler's worker, running, and the pipeline, checked.
+
+    Args:
+        scratch: a folder for this worker alone.
+    """
+    wanted = config.measurement
+    path = pipeline_path(wanted.pipeline)
+    environment = check_environment(home)
+    if not environment.current:
+        log.warning(
+            "CellProfiler's environment is of another version of spheroidd",
+            next_step="spheroidd engine install",
+        )
+    engine = Engine(worker_command(environment.python, scratch), log=_worker_log(log))
+    engine.start()
+    try:
+        info = engine.validate(path, wanted.images)
+        if not config.segmentation.enabled:
+            _without_model(info, path)
+        name = _spheroids_of(info, path, wanted.spheroid)
+    except SpheroiddError:
+        engine.stop()
+        raise
+    log.info(
+        "CellProfiler warm",
+        cellprofiler=engine.version,
+        pipeline=wanted.pipeline,
+        sha256=info.sha256,
+        images=dict(info.images),
+        objects=list(info.objects),
+        spheroid=name,
+    )
+    rule = Rule(wanted.batch.max_images, wanted.batch.max_wait_seconds)
+    return engine, Protocol(path, wanted.pipeline, info.sha256, name, rule, __version__)
+
+
+def _without_model(info: PipelineInfo, path: Path) -> None:
+    """With `model: none` there is the original alone."""
+    missing = [
+        given if name == given else f"{given} (as '{name}')"
+        for name, given in info.images.items()
+        if given != "Original"
+    ]
+    if missing:
+        raise PipelineError(
+            f"The pipeline {path} asks for {', '.join(missing)}, which "
+            "segmentation.model: none does not provide.",
+            "It can have Original; name a model, or change the pipeline or measurement.images.",
+        )
+
+
+def _spheroids_of(info: PipelineInfo, path: Path, wanted: str | None) -> str:
+    """Which kind of object is the spheroid: the configured one, `Spheroids`, or the only one."""
+    found = ", ".join(info.measured)
+    if wanted is not None:
+        if wanted in info.measured:
+            return wanted
+        makes = "makes but does not measure" if wanted in info.objects else "does not make"
+        raise PipelineError(
+            f"measurement.spheroid is {wanted!r}, which the pipeline {path} {makes}.",
+            f"It measures the area of {found}; name one of these, or measure another one "
+            "with MeasureObjectSizeShape.",
+        )
+    if "Spheroids" in info.measured:
+        return "Spheroids"
+    if len(info.measured) == 1:
+        return info.measured[0]
+    raise PipelineError(
+        f"The pipeline {path} measures the area of {found}, and which is the spheroid is not said.",
+        f"Say in the configuration, under `measurement:`, for example "
+        f"`spheroid: {info.measured[0]}`.",
+    )
+
+
+def _worker_log(log: FilteringBoundLogger) -> Callable[..., None]:
+    def tell(event: str, *, level: str = "info", **fields: object) -> None:
+        getattr(log, level)(event, part="cellprofiler", **fields)
+
+    return tell
