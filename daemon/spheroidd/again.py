@@ -173,8 +173,8 @@ class Again:
     ) -> StoredSegmentation | SegmentationRecord:
         """The masks that are there, if the same would be made again."""
         for stored in self._runs.same_masks(image.id, self._made_with):
-            paths = (stored.mask_path, stored.white_path)
-            if all(path is None or (self._folder.root / path).is_file() for path in paths):
+            paths = self._tools.masks.pictures(stored)
+            if all(path is not None and (self._folder.root / path).is_file() for path in paths):
                 return stored
         mask, white = (self._picture(image, kind) for kind in ("mask", "white"))
         (self._folder.root / mask).parent.mkdir(parents=True, exist_ok=True)

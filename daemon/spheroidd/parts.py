@@ -1,7 +1,8 @@
 """The daemon's parts, by name, and how each of them is."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from spheroidd.intake.patience import Patience
 from spheroidd.intake.stage import Intake
@@ -15,6 +16,15 @@ from spheroidd.system.disk import Reserve
 from spheroidd.system.loop import Loop
 
 Finished = Callable[[], bool]
+
+
+class Keeper(Protocol):
+    """A part that no image goes through."""
+
+    @property
+    def trouble(self) -> str:
+        """In words; empty: all is well."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -37,11 +47,17 @@ class Parts:
     reserve: Reserve
     work: list[Loop]
     around: list[Loop] = field(default_factory=list)
+    keepers: Mapping[str, Keeper] = field(default_factory=dict)  # by what they keep well
 
     @property
     def loops(self) -> list[Loop]:
         """All of them, in the order of the images' life."""
         return [*self.around, *self.work]
+
+    def look_at_folders(self, now: float) -> None:
+        """See whether they answer; a thread that hangs in one can't say so itself."""
+        for intake in self.intakes:
+            intake.look(now)
 
     def stuck(self) -> str:
         """In words, that nothing is measured any more because a part does not come back."""
@@ -62,6 +78,8 @@ class Parts:
             urgent=True,
         )
         yield Condition("judge", self.judge.trouble, "See the log for the wells.")
+        for name, keeper in self.keepers.items():
+            yield Condition(name, keeper.trouble, "See the log; it is tried again.")
         for loop in self.loops:
             yield Condition(
                 f"part {loop.name}",

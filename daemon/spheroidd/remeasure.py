@@ -28,7 +28,7 @@ from spheroidd.store.reader import Reader
 from spheroidd.store.runs import Runs, Shown
 from spheroidd.system.lock import only_one
 from spheroidd.system.signals import stop_signals
-from spheroidd.warming import warm_engine, warm_recipe
+from spheroidd.warming import keeping_white, warm_engine, warm_recipe
 
 _NICE = 10
 
@@ -77,7 +77,7 @@ def remeasure(
                 tools = Tools(
                     folder=folder,
                     read=lambda image: read_original(ledger, image),
-                    masks=masks,
+                    masks=keeping_white(config, masks, protocol),
                     engine=engine,
                     protocol=protocol,
                     log=log,

@@ -1,6 +1,7 @@
 """What takes a while to come up: the models, tried, and CellProfiler, with its pipeline."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
@@ -100,7 +101,13 @@ def warm_engine(
         spheroid=name,
     )
     rule = Rule(wanted.batch.max_images, wanted.batch.max_wait_seconds)
-    return engine, Protocol(path, wanted.pipeline, info.sha256, name, rule, __version__)
+    images = frozenset(info.images.values())
+    return engine, Protocol(path, wanted.pipeline, info.sha256, name, rule, __version__, images)
+
+
+def keeping_white(config: Config, recipe: Recipe, protocol: Protocol) -> Recipe:
+    """The recipe that makes the image on white only where it is asked for, or kept."""
+    return replace(recipe, white="Spheroid" in protocol.images or config.keep.white_days != 0)
 
 
 def _without_model(info: PipelineInfo, path: Path) -> None:

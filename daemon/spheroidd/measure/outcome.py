@@ -38,6 +38,7 @@ class Protocol:
     object_name: str
     rule: Rule
     version: str
+    images: frozenset[str] = frozenset({"Original", "Spheroid", "Mask"})  # what it asks for
 
 
 @dataclass(frozen=True)

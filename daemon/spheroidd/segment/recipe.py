@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from spheroidd.segment.finding import Finder
 from spheroidd.segment.mask import on_white, write_mask, write_white
-from spheroidd.store.results import SegmentationRecord
+from spheroidd.store.results import SegmentationRecord, StoredSegmentation
 
 # Counts up whenever the same model would give another mask than before.
 _EDITION = 1
@@ -17,10 +17,12 @@ _EDITION = 1
 
 @dataclass(frozen=True)
 class Recipe:
-    """Finder and program version; `finder` is None with `model: none`."""
+    """Finder and program version; `finder` is None with `model: none`.  `white`: the image on
+    white is wanted, too."""
 
     finder: Finder | None
     version: str
+    white: bool = True
 
     @property
     def refinement(self) -> str | None:
@@ -39,7 +41,7 @@ class Recipe:
     def apply(
         self, pixels: NDArray[np.uint8], root: Path, mask: Path, white: Path, started: float
     ) -> SegmentationRecord:
-        """Segment one image and write its two pictures.
+        """Segment one image and write its mask and, if wanted, the image on white.
 
         Args:
             pixels: uint8, H×W or H×W×3.
@@ -53,7 +55,8 @@ class Recipe:
             return self._without_model(time.perf_counter() - started)
         found = self.finder.find(pixels)
         write_mask(root / mask, found.mask)
-        write_white(root / white, on_white(pixels, found.alpha))
+        if self.white:
+            write_white(root / white, on_white(pixels, found.alpha))
         session = self.finder.first
         return SegmentationRecord(
             model=session.model.name,
@@ -63,12 +66,19 @@ class Recipe:
             peak_probability=round(found.peak, 6),
             foreground_px=int(np.count_nonzero(found.mask)),
             mask_path=str(mask),
-            white_path=str(white),
+            white_path=str(white) if self.white else None,
             seconds=time.perf_counter() - started,
             version=self.version,
             refinement=self.refinement,
             evidence={name: round(value, 6) for name, value in found.evidence.items()},
         )
+
+    def pictures(self, made: SegmentationRecord | StoredSegmentation) -> list[str | None]:
+        """The pictures that CellProfiler may ask for, as a segmentation has them: None where one
+        was not made, or is not kept any more."""
+        if self.finder is None:
+            return []
+        return [made.mask_path, made.white_path] if self.white else [made.mask_path]
 
     def _without_model(self, seconds: float) -> SegmentationRecord:
         return SegmentationRecord(
