@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 MODEL = "isnet-imgly-fp16"
 PLATE = "20230915 - CQ22 3D"
-LATE = 18  # from this frame on the spheroid darkens, and one pass of a model goes wrong
+HARDEST = 24  # from this frame on the spheroid is dark, and one pass of a model goes wrong
 
 
 @pytest.fixture(scope="module")
@@ -133,8 +133,7 @@ def test_every_picture_that_was_promised_is_there(live: Daemon) -> None:
             pixels = np.asarray(picture.convert("RGB")).astype(int)
         yellow = (pixels[..., 0] > 200) & (pixels[..., 1] > 200) & (pixels[..., 2] < 80)
         assert yellow.sum() > 300
-        with Pillow.open(live.state / row["white_path"]) as picture:
-            assert picture.getpixel((0, 0)) == 255
+        assert row["white_path"] is None, "nobody asks for it"
         assert list((live.state / row["folder"]).glob("*.csv")), "CellProfiler's spreadsheets"
     assert not list((live.state / "handover").iterdir()), "originals go once they are measured"
     assert not list(live.state.rglob("*.part"))
@@ -158,14 +157,14 @@ def test_killed_halfway_and_started_again_gives_the_same(
     live: Daemon, series: Path, isnet: str, tmp_path: Path
 ) -> None:
     daemon = new_daemon(tmp_path, isnet, "mask")
-    copy_one_by_one(series, daemon.export, LATE)
+    copy_one_by_one(series, daemon.export, HARDEST)
     daemon.start()
-    daemon.wait_until(lambda: daemon.count("measured") >= 4)
+    daemon.wait_until(lambda: daemon.count("segmented") + daemon.count("measured") >= 2)
     daemon.end(signal.SIGKILL)
-    assert daemon.count("measured") < 32 - LATE
+    assert daemon.count("measured") < 32 - HARDEST
     daemon.command("run", "--until-idle")
     assert areas(daemon).items() <= areas(live).items()
-    assert len(daemon.exported()) == 32 - LATE
+    assert len(daemon.exported()) == 32 - HARDEST
     assert not [p for p in daemon.state.rglob("*") if p.name.endswith((".part", ".npy"))]
 
 
@@ -174,10 +173,13 @@ def test_the_white_background_pipeline_is_as_near(
 ) -> None:
     """The files are there before the start."""
     daemon = new_daemon(tmp_path, isnet, "white-background")
-    copy_one_by_one(series, daemon.export, LATE)
+    copy_one_by_one(series, daemon.export, HARDEST)
     daemon.command("run", "--until-idle")
     off = errors(areas(daemon), published)
-    assert len(off) == 32 - LATE
+    assert len(off) == 32 - HARDEST
+    [row] = daemon.rows("SELECT white_path FROM segmentations ORDER BY id DESC LIMIT 1")
+    with Pillow.open(daemon.state / row["white_path"]) as picture:
+        assert picture.getpixel((0, 0)) == 255
     assert max(off) <= 0.10
     assert statistics.median(off) <= 0.05
 
