@@ -2,6 +2,9 @@
 # make test    set everything up and run the tests
 # make setup   the set-up alone: .venv, CellProfiler's environment, the small model
 # make check   lint, types, layout      make bench   benchmarks
+# make soak    a daemon left alone with thousands of images: what it takes (ARGS=--help)
+# make chaos N=200   kill it N times at random, and compare with an undisturbed run
+# make audit   known weaknesses of what it is built on
 # make bench-accuracy   how right the areas are: real sets and 500 simulated wells (ARGS=--help)
 # make lock    write the lock files anew
 # make install [PREFIX=/opt/spheroidd] [DESTDIR=]   put the daemon and its systemd unit in place
@@ -23,7 +26,7 @@ LOCKS := requirements/uv.txt requirements/dev.txt requirements/$(EXTRA).txt
 # Laboratories behind an inspecting proxy have its certificate in the system's store.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench bench-accuracy lock install clean
+.PHONY: help setup demo test check bench bench-accuracy soak chaos audit lock install clean
 .DELETE_ON_ERROR:
 
 help:
@@ -62,7 +65,7 @@ demo: setup
 	$(BIN)/spheroidd demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.packages-$(EXTRA)
 	$(BIN)/ruff check .
@@ -75,6 +78,9 @@ bench: setup
 
 bench-accuracy: setup
 	$(BIN)/python bench/accuracy.py $(ARGS)
+
+soak: setup
+	$(BIN)/python bench/soak.py $(ARGS)
 
 # uv.lock and indexes are left out on purpose: these files name no host.
 lock: $(VENV)/.uv
