@@ -31,6 +31,12 @@ class ModelError(SpheroiddError):
     """A segmentation model is missing, damaged, or can't run as demanded."""
 
 
+class AcceleratorLostError(SpheroiddError):
+    """The accelerator that `require: true` demands failed in mid-run; no image is to blame."""
+
+    fatal = True
+
+
 class EngineError(SpheroiddError):
     """CellProfiler's environment is missing, or its worker failed as a whole."""
 

@@ -1,6 +1,8 @@
 """Workers that die, hang or talk rubbish: a scripted one for each way, then the real one."""
 
+import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import pytest
 from spheroidd.errors import EngineError
 from spheroidd.measure.engine import Engine, ImageInput, worker_command
 from spheroidd.measure.process import Child, WorkerFailedError
+from spheroidd.measure.supervision import Limits, Wear, worn_out
 
 Write = Callable[..., ImageInput]
 Draw = Callable[..., np.ndarray]
@@ -63,6 +66,27 @@ BEHAVIOURS = {
     "another id": "ready(); sys.stdin.readline(); say(id=77, ok=True); serve()",
     "half a line": "ready(); sys.stdin.readline(); print('{', end='', flush=True); time.sleep(300)",
     "floods": "ready(); sys.stdin.readline()\nwhile True: say(id=0, ok=True)",
+    "endless": (
+        "ready(); number = json.loads(sys.stdin.readline())['id']\n"
+        "while True: say(id=number, ok=True, more=True, images={})"
+    ),
+    "deep": "ready(); sys.stdin.readline(); print('[' * 100_000, flush=True); serve()",
+    "talks without a full stop": (
+        "ready()\nfor _ in range(64): sys.stderr.write('.' * 2**20)\n"
+        "sys.stderr.flush(); serve()"
+    ),
+    "leaks": (
+        "ready(); kept = []\n"
+        "for line in sys.stdin:\n"
+        "    kept.append(bytearray(os.urandom(2**20)) * 40)\n"
+        "    say(id=json.loads(line)['id'], ok=True, sha256='', images=[], objects=[],"
+        " measured=[], modules=[])"
+    ),
+    "answers": (
+        "ready()\n"
+        "for line in sys.stdin:\n"
+        "    say(id=json.loads(line)['id'], ok=True, images=json.load(open(counter + '.answer')))"
+    ),
     "second time good": "ready(); (serve() if starts > 1 else sys.exit(1))",
     "has children": (
         "child = subprocess.Popen(['sleep', '300'], stdin=subprocess.DEVNULL); ready()\n"
@@ -165,6 +189,8 @@ def test_a_good_worker(fake: Callable[..., Engine], events: Events, tmp_path: Pa
         ("another id", "out of turn"),
         ("half a line", "in time"),
         ("floods", "out of turn|code -9"),
+        ("endless", "out of turn|code -9"),
+        ("deep", "something else than JSON"),
     ],
 )
 def test_a_bad_worker_is_stopped_and_named(
@@ -192,20 +218,45 @@ def test_the_ladder_is_climbed_and_logged(
     assert events.named("worker.stopped")[0]["code"] == -signal.SIGKILL
 
 
-def test_back_off_doubles_up_to_a_minute(
-    fake: Callable[..., Engine], clock: Clock, events: Events, tmp_path: Path
+def test_after_five_failures_in_a_row_it_is_down_and_gets_one_try_a_minute(
+    fake: Callable[..., Engine], clock: Clock, events: Events
 ) -> None:
     engine = fake("dies at start")
+    before = time.time()
+    states = []
     for _ in range(8):
         with pytest.raises(WorkerFailedError):
             engine.start()
+        states.append(engine.state)
         clock.now += engine.retry_in - 0.01
-        with pytest.raises(EngineError, match="not started again yet") as caught:
+        with pytest.raises(EngineError, match=r"not started again yet: .*code 3") as caught:
             engine.start()
         assert not isinstance(caught.value, WorkerFailedError)
         clock.now += 0.02
     waits = [fields["next_try_in"] for fields in events.named("worker.failed")]
-    assert waits == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert waits == [1, 2, 4, 8, 60, 60, 60, 60]
+    assert states == ["ready"] * 4 + ["down"] * 4
+    assert engine.failures == 8
+    assert before <= (engine.down_since or 0) <= (engine.next_try_at or 0) - 60 <= time.time()
+    assert "no licence" in engine.last_error
+    assert len(events.named("engine.down")) == 1
+
+
+def test_an_engine_that_is_down_heals_with_the_first_answer(
+    fake: Callable[..., Engine], clock: Clock, events: Events, tmp_path: Path
+) -> None:
+    engine = fake("dies at start")
+    for _ in range(6):
+        with pytest.raises(WorkerFailedError):
+            engine.start()
+        clock.now += engine.retry_in
+    fake("good")  # the same script, mended
+    engine.start()
+    assert engine.state == "down", "to start is not yet to work"
+    engine.validate(tmp_path / "x.cppipe")
+    assert (engine.state, engine.failures, engine.down_since) == ("ready", 0, None)
+    assert (engine.next_try_at, engine.last_error) == (None, "")
+    assert [fields["failures"] for fields in events.named("engine.up")] == [6]
 
 
 def test_success_resets_the_back_off(
@@ -237,6 +288,135 @@ def test_a_worker_that_died_between_requests_is_replaced_unnoticed(
     engine.validate(tmp_path / "x.cppipe")
     assert engine.pid not in (None, first)
     assert len(events.named("worker.died_idle")) == 1
+
+
+# -- a worn worker -------------------------------------------------------------------------
+
+
+def test_a_worker_that_leaks_is_recycled(
+    fake: Callable[..., Engine], events: Events, tmp_path: Path
+) -> None:
+    """It really takes 40 MiB for each request; above the limit there is a fresh one."""
+    engine = fake("leaks", limits=Limits(memory_bytes=100 * 2**20))
+    pids, sizes = [], []
+    for _ in range(8):
+        engine.validate(tmp_path / "x.cppipe")
+        pids.append(engine.pid)
+        sizes.append(engine.memory_bytes or 0)
+    assert 3 <= len(set(pids)) <= 6
+    assert 60 * 2**20 < max(sizes) < 200 * 2**20
+    recycled = events.named("worker.recycled")
+    assert len(recycled) == engine.recycled == len(set(pids)) - 1
+    assert {fields["reason"] for fields in recycled} == {"memory"}
+    assert all(fields["memory_mib"] >= 100 for fields in recycled)
+    assert not events.named("worker.failed"), "it is no failure"
+    assert engine.retry_in == 0
+
+
+def test_a_worker_is_recycled_by_age(
+    fake: Callable[..., Engine], clock: Clock, events: Events, tmp_path: Path
+) -> None:
+    engine = fake("good", limits=Limits(hours=24))
+    engine.start()
+    first = engine.pid
+    clock.now += 24 * 3600 - 1
+    engine.validate(tmp_path / "x.cppipe")
+    assert engine.pid == first
+    clock.now += 1
+    engine.start()
+    assert engine.pid not in (None, first)
+    [recycled] = events.named("worker.recycled")
+    assert (recycled["reason"], recycled["hours"], recycled["pid"]) == ("age", 24, first)
+    assert [fields["code"] for fields in events.named("worker.stopped")] == [0], "asked, not killed"
+
+
+def test_what_decides_that_a_worker_is_worn() -> None:
+    limits = Limits(memory_bytes=1000, images=50, hours=2)
+    assert worn_out(Wear(999, 49, 1.99), limits) == ""
+    assert worn_out(Wear(1000, 0, 0), limits) == "memory"
+    assert worn_out(Wear(None, 50, 0), limits) == "images"
+    assert worn_out(Wear(0, 0, 2), limits) == "age"
+    assert worn_out(Wear(10**12, 10**6, 10**4), Limits(None, None, None)) == ""
+
+
+# -- rubbish in a good shape ---------------------------------------------------------------
+
+GOOD = {"error": None, "image": {"Threshold": 0.5}, "labels": None,
+        "objects": {"Spheroids": {"count": 1, "features": {"AreaShape_Area": [7.0]}}}}  # fmt: skip
+RUBBISH: dict[str, Any] = {
+    "another image": {"k2": GOOD},
+    "a list": [GOOD],
+    "no outcome": {"k1": None},
+    "no objects": {"k1": {**GOOD, "objects": None}},
+    "an error that is none": {"k1": {**GOOD, "error": 5}},
+    "a negative count": {"k1": {**GOOD, "objects": {"S": {"count": -1, "features": {}}}}},
+    "more objects than memory": {"k1": {**GOOD, "objects": {"S": {"count": 10**12,
+                                                                  "features": {}}}}},
+    "an area in words": {"k1": {**GOOD, "objects": {"S": {"count": 1, "features": {
+        "AreaShape_Area": ["large"]}}}}},
+    "an area that is true": {"k1": {**GOOD, "objects": {"S": {"count": 1, "features": {
+        "AreaShape_Area": [True]}}}}},
+    "an infinite area": {"k1": {**GOOD, "objects": {"S": {"count": 1, "features": {
+        "AreaShape_Area": [10**400]}}}}},
+    "NaN": {"k1": {**GOOD, "image": {"Threshold": float("nan")}}},
+    "somebody's file": {"k1": {**GOOD, "labels": "/data/cell-iq/export/A1.jpg"}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", RUBBISH)
+def test_an_answer_that_makes_no_sense_is_the_workers_failure(
+    what: str, fake: Callable[..., Engine], clock: Clock, events: Events, tmp_path: Path
+) -> None:
+    """No area is made of it, nothing is removed, and the next worker is asked again."""
+    answer = tmp_path / "starts.answer"
+    answer.write_text(json.dumps(RUBBISH[what]))
+    engine = fake("answers")
+    images = [ImageInput("k1", "P", "A1", 0, {})]
+    with pytest.raises(WorkerFailedError, match=r"makes no sense|something else than JSON"):
+        engine.measure(tmp_path / "x.cppipe", images, tmp_path / "batch")
+    assert engine.pid is None
+    assert engine.failures == 1
+    clock.now += 1
+    answer.write_text(json.dumps({"k1": GOOD}))
+    found = engine.measure(tmp_path / "x.cppipe", images, tmp_path / "batch")
+    assert found["k1"].objects == {"Spheroids": [{"AreaShape_Area": 7.0}]}
+    assert engine.failures == 0
+
+
+def test_a_line_on_stderr_that_never_ends_is_cut(
+    fake: Callable[..., Engine], events: Events, tmp_path: Path
+) -> None:
+    engine = fake("talks without a full stop")
+    engine.validate(tmp_path / "x.cppipe")
+    lines = events.named("worker.stderr")
+    assert len(lines) > 1000
+    assert max(len(fields["line"]) for fields in lines) <= 4096
+
+
+def test_what_nobody_reads_is_bounded(events: Events) -> None:
+    """Lines of 64 MiB, on and on, while nothing was asked."""
+    script = "import sys\nwhile True: sys.stdout.write('x' * (2**26 - 1) + chr(10))"
+    child = Child([sys.executable, "-c", script], events, ladder=IMPATIENT)
+    try:
+        wait_until(lambda: not child.alive)
+        assert child._unread <= 4 * 2**26
+    finally:
+        child.stop()
+
+
+def test_no_file_can_be_opened_and_a_batch_goes_through_all_the_same(
+    fake: Callable[..., Engine], tmp_path: Path
+) -> None:
+    """With a worker at hand a request needs no descriptor; without one it is tried again."""
+    engine = fake("good")
+    engine.start()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        engine.validate(tmp_path / "x.cppipe")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert engine.failures == 0
 
 
 def test_stop_from_another_thread_ends_a_request(

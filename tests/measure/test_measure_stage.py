@@ -1,5 +1,6 @@
 """The stage around CellProfiler, with a scripted engine: who is blamed, and when."""
 
+import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,15 @@ from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.results import Results, SegmentationRecord
 from spheroidd.store.runs import Runs
+from spheroidd.system.lock import only_one
 
 
 class Scripted:
     """Measures every image but those that `kills` names: these take the worker down."""
 
     version = "4.2"
+    state = "ready"
+    down_since = next_try_at = None
 
     def __init__(self) -> None:
         self.kills: set[str] = set()
@@ -34,6 +38,7 @@ class Scripted:
         self.labels: np.ndarray | None = None  # what it hands over as the objects' picture
         self.handed: list[Path] = []
         self.spoil: tuple[str, bytes | None] | None = None  # whose picture, and what it becomes
+        self.begun = ""  # a spreadsheet that it writes first
         self.changed: tuple[str, ...] = ()  # what the pipeline measures since it was changed
 
     def start(self) -> None:
@@ -46,6 +51,8 @@ class Scripted:
         self, _pipeline: Path, images: Sequence[ImageInput], folder: Path, *, labels_of: str
     ) -> Mapping[str, ImageOutcome]:
         assert labels_of == "Spheroids"
+        if self.begun:
+            (folder / self.begun).write_text("ImageNumber,")
         if self.changed:
             raise PipelineError("the pipeline was changed")
         if self.down or any(image.plate in self.kills or image.well in self.kills
@@ -296,3 +303,44 @@ def test_half_an_outline_of_a_killed_daemon_goes(bench: Bench) -> None:
         path.write_bytes(b"x")
     bench.stage.start(NOW)
     assert sorted(well.iterdir()) == [mask, whole], "a mask may be in the making"
+
+
+def test_spreadsheets_of_a_batch_that_came_to_nothing_go(bench: Bench) -> None:
+    """They may be half, and the images come in another batch's."""
+    bench.segmented("A1")
+    bench.engine.down = True
+    bench.engine.begun = "Image.csv"
+    bench.work()
+    assert list((bench.folder.root / "batches").rglob("*.csv")) == []
+    bench.engine.down = False
+    bench.work(hours=1)
+    assert len(list((bench.folder.root / "batches").rglob("*.csv"))) == 1
+
+
+@pytest.mark.parametrize("measured_again", [True, False])
+def test_half_spreadsheets_of_a_killed_daemon_go_but_nobody_elses(
+    bench: Bench, *, measured_again: bool
+) -> None:
+    bench.segmented("A1")
+    bench.engine.begun = "Image.csv"
+    bench.work()
+    numbers = [
+        bench.results.open_batch(
+            NOW, plate="P", pipeline="mask", pipeline_sha256="sha", cellprofiler="4.2",
+            n_images=1, folder="",
+        )
+        for _ in range(2)
+    ]  # fmt: skip
+    half = bench.folder.root / bench.folder.batch("P", numbers[0]) / "Image.csv"
+    half.parent.mkdir(parents=True)
+    half.write_text("ImageNumber,")
+    with contextlib.ExitStack() as stack:
+        if measured_again:
+            lock = bench.folder.again("P") / "lock"
+            lock.parent.mkdir(parents=True)
+            stack.enter_context(only_one(lock))
+        bench.stage.start(NOW + 60)
+    whole = bench.folder.root / bench.folder.batch("P", 1) / "Image.csv"
+    left = set((bench.folder.root / "batches").rglob("*.csv"))
+    assert left == ({half, whole} if measured_again else {whole})
+    assert bench.database.rows("SELECT id FROM batches WHERE outcome IS NULL") == []

@@ -2,21 +2,26 @@
 
 import os
 import shutil
+import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import rembg
+from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from PIL import Image
 
-from spheroidd.errors import ModelError
+from spheroidd.errors import AcceleratorLostError, ModelError
 from spheroidd.segment import models
+from spheroidd.segment.accelerator import RETRY_SECONDS
 from spheroidd.segment.finding import Finder
 from spheroidd.segment.mask import on_white
-from spheroidd.segment.session import RembgSession, open_session
+from spheroidd.segment.recipe import Recipe
+from spheroidd.segment.session import RembgSession, Session, open_session
 
 NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
 
@@ -190,6 +195,217 @@ def test_output_that_is_no_probability_is_an_error(
     model = models.resolve(str(onnx_file(operator, 320)), tmp_path)
     with pytest.raises(ModelError, match="no probabilities"):
         open_session(model, home=tmp_path, device="cpu", warn=pytest.fail)
+
+
+# -- an accelerator that fails in mid-run -----------------------------------------------------
+
+OUT_OF_MEMORY = onnx_errors.RuntimeException(
+    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv "
+    "node. BFCArena::AllocateRawInternal Available memory of 0 is smaller than requested bytes"
+)
+LOST = onnx_errors.Fail(
+    "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 719: unspecified launch failure ; GPU=0"
+)
+
+
+def again(error: Exception) -> Exception:
+    """One like it; an exception that is raised keeps all that its traceback leads to."""
+    return type(error)(*error.args)
+
+
+class Gpu:
+    """Every session that is opened for CUDA runs on the real CPU, says CUDA, and fails when told.
+
+    That is the seam: rembg's `new_session`, where onnxruntime would begin to use the device.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.failures: list[Exception] = []  # of the next runs
+        self.gone = False  # it fails every time
+        self.opened = 0
+        self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.at_once = 0  # the most sessions that were there at a time
+        self._real = rembg.new_session
+        offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
+        monkeypatch.setattr(rembg, "new_session", self._new_session)
+
+    def _new_session(self, name: str, *, providers: list[str], **options: Any) -> Any:
+        session = self._real(name, providers=["CPUExecutionProvider"], **options)
+        if providers[0] == "CUDAExecutionProvider":
+            self.opened += 1
+            session.inner_session = OnGpu(session.inner_session, self)
+            self.alive.add(session.inner_session)
+            self.at_once = max(self.at_once, len(self.alive))
+        return session
+
+
+class OnGpu:
+    def __init__(self, inner: Any, gpu: Gpu) -> None:
+        self._inner, self._gpu = inner, gpu
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def run(self, *arguments: Any) -> Any:
+        if self._gpu.gone:
+            raise again(LOST)
+        if self._gpu.failures:
+            raise again(self._gpu.failures.pop())
+        return self._inner.run(*arguments)
+
+
+class Hours:
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def gpu(monkeypatch) -> Gpu:
+    return Gpu(monkeypatch)
+
+
+@pytest.fixture
+def on_gpu(gpu, u2netp, home, told, monkeypatch) -> Callable[..., Session]:
+    def opened(model: models.Model = u2netp, **options: Any) -> Session:
+        return open_session(model, home=home, warn=pytest.fail, alarm=told.append, **options)
+
+    return opened
+
+
+@pytest.fixture
+def tiny(tmp_path, onnx_file) -> models.Model:
+    """For what does not depend on the masks: it is there at once."""
+    return models.resolve(str(onnx_file("Sigmoid", 320)), tmp_path)
+
+
+@pytest.mark.parametrize("error", [OUT_OF_MEMORY, LOST], ids=["out of memory", "lost"])
+def test_one_failure_of_the_accelerator_costs_no_image(gpu, on_gpu, session, told, error) -> None:
+    opened = on_gpu(require=True)
+    assert (opened.provider, gpu.opened) == ("CUDA", 1)
+    gpu.failures = [error]
+    found = opened.probabilities(disc())
+    assert np.allclose(found, session.probabilities(disc()), atol=1e-4)
+    assert (opened.provider, opened.trouble, gpu.opened) == ("CUDA", "", 2)
+    assert gpu.at_once == 1, "what failed was freed before it was loaded again"
+    assert "CUDA failed" in told[0]
+    assert str(error)[-30:] in told[0]
+
+
+def test_a_lost_accelerator_falls_back_to_the_cpu_loudly(gpu, on_gpu, session, told) -> None:
+    opened = on_gpu()
+    finder = Finder(session, opened, 0.5)
+    assert finder.trouble == ""
+    gpu.gone = True
+    found = opened.probabilities(disc())
+    assert np.allclose(found, session.probabilities(disc()), atol=1e-4)
+    assert opened.provider == "CPU"
+    assert opened.trouble.startswith("accelerator lost since 20")
+    assert finder.trouble == opened.trouble
+    assert "CUDA failure 719" in told[-1]
+    assert not gpu.alive, "nothing of it is kept in memory"
+    before = (len(told), gpu.opened)
+    opened.probabilities(disc())
+    assert (len(told), gpu.opened) == before, "told once, and not tried for every image"
+
+
+def test_what_is_stored_names_the_provider_that_made_it(gpu, on_gpu, tiny, tmp_path) -> None:
+    recipe = Recipe(Finder(on_gpu(tiny), None, 0.5, refine=False), "0")
+
+    def provider() -> str | None:
+        paths = Path("mask.png"), Path("white.png")
+        return recipe.apply(disc(), tmp_path, *paths, 0.0).provider
+
+    assert provider() == "CUDA"
+    gpu.gone = True
+    assert provider() == "CPU"
+
+
+def test_an_accelerator_that_fails_again_soon_is_not_loaded_for_every_image(
+    gpu, on_gpu, tiny
+) -> None:
+    opened = on_gpu(tiny)
+    opened._clock = clock = Hours()
+    for _ in range(2):
+        gpu.failures = [OUT_OF_MEMORY]
+        opened.probabilities(disc())
+        clock.now += 60
+    assert (opened.provider, gpu.opened) == ("CPU", 2)
+
+
+def test_an_accelerator_that_comes_back_is_taken_back(gpu, on_gpu, tiny, told) -> None:
+    opened = on_gpu(tiny)
+    opened._clock = clock = Hours()
+    gpu.gone = True
+    opened.probabilities(disc())
+    lost = opened.trouble
+    clock.now += RETRY_SECONDS + 1
+    opened.probabilities(disc())
+    assert (opened.provider, opened.trouble) == ("CPU", lost), "still gone"
+    gpu.gone = False
+    clock.now += RETRY_SECONDS - 1
+    opened.probabilities(disc())
+    assert opened.provider == "CPU", "not yet tried again"
+    clock.now += 2
+    opened.probabilities(disc())
+    assert (opened.provider, opened.trouble) == ("CUDA", "")
+    assert "is back" in told[-1]
+
+
+def test_where_the_accelerator_is_required_its_loss_ends_the_service(gpu, on_gpu, tiny) -> None:
+    opened = on_gpu(tiny, require=True)
+    gpu.gone = True
+    for _ in range(2):
+        with pytest.raises(AcceleratorLostError, match=r"CUDA failure 719|failed before") as caught:
+            opened.probabilities(disc())
+        assert caught.value.fatal
+        assert not isinstance(caught.value, ModelError), "or it would be the image's failure"
+    assert opened.provider == "CUDA", "nothing ran on the CPU"
+
+
+def test_where_the_cpu_can_not_take_over_no_image_is_blamed(
+    gpu, u2netp, home, tmp_path, told
+) -> None:
+    path = models.weights_path("u2netp", tmp_path)
+    path.parent.mkdir(parents=True)
+    shutil.copyfile(u2netp.path, path)
+    opened = open_session(models.resolve("u2netp", tmp_path), home=tmp_path, warn=told.append)
+    gpu.gone = True
+    path.unlink()
+    with pytest.raises(AcceleratorLostError, match=r"can't take over.*gone"):
+        opened.probabilities(disc())
+
+
+def test_an_error_on_the_cpu_is_that_images_own(gpu, on_gpu, tiny, home, monkeypatch) -> None:
+    """Whether it always ran there or came there when the accelerator was lost."""
+    always = open_session(tiny, home=home, device="cpu", warn=pytest.fail)
+    fallen = on_gpu(tiny)
+    gpu.gone = True
+    fallen.probabilities(disc())
+    for opened, inner in ((always, always), (fallen, fallen._session)):
+        with monkeypatch.context() as patch:
+            patch.setattr(inner, "_inner", Failing())
+            with pytest.raises(ModelError, match="failed on CPU"):
+                opened.probabilities(disc())
+        assert opened.probabilities(disc()).shape == disc().shape, "the next one goes well"
+
+
+def test_an_input_that_does_not_fit_is_no_trouble_of_the_device(gpu, on_gpu, tiny) -> None:
+    opened = on_gpu(tiny)
+    gpu.failures = [onnx_errors.InvalidArgument("Got invalid dimensions for input")]
+    with pytest.raises(ModelError, match="invalid dimensions"):
+        opened.probabilities(disc())
+    assert (opened.provider, gpu.opened) == ("CUDA", 1)
+
+
+class Failing:
+    def run(self, *_: object) -> object:
+        raise again(OUT_OF_MEMORY)
 
 
 @pytest.mark.slow

@@ -1,18 +1,24 @@
 """CellProfiler as seen from the daemon: one warm worker, asked one batch at a time."""
 
-import threading
+import re
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.process import LADDER, Child, Log, Message, WorkerFailedError
+from spheroidd.measure.supervision import Limits, Supervisor
 
-PROTOCOL = 1
 WORKER = Path(__file__).parent / "worker" / "worker.py"
-LONGEST_BACK_OFF = 60.0
+# How the worker names its pictures of labels; the daemon reads and removes nothing else.
+_LABELS = re.compile(r"labels-[^/]*\.png")
+_MOST_OBJECTS = 1_000_000  # of one kind on one image
+
+Replies = list[dict[str, Any]]
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -81,8 +87,8 @@ def default_deadline(images: int) -> float:
     return 60.0 + 30.0 * images
 
 
-class Engine:
-    """Owns the worker: starts it when needed, replaces it with back-off when it fails.
+class Engine(Supervisor):
+    """CellProfiler, asked through a worker that is replaced when it fails or is worn.
 
     One request at a time; a second thread waits for its turn.  `stop` works from any thread.
 
@@ -92,7 +98,8 @@ class Engine:
         deadline: seconds that a request over so many images may take.
         start_timeout: seconds from start to the ready line.
         ladder: see `process.LADDER`.
-        clock: monotonic seconds, for the back-off.
+        limits: when a worker is replaced though it works.
+        clock: monotonic seconds, for the back-off and a worker's age.
     """
 
     def __init__(
@@ -103,52 +110,13 @@ class Engine:
         deadline: Callable[[int], float] = default_deadline,
         start_timeout: float = 120.0,
         ladder: Sequence[float] = LADDER,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._command = command
-        self._log = log
+        super().__init__(command, log, limits, start_timeout, ladder, clock)
         self._deadline = deadline
-        self._start_timeout = start_timeout
-        self._ladder = ladder
-        self._clock = clock
-        self._turn = threading.RLock()
-        self._state = threading.Lock()  # guards _child and _stopped, held for moments only
-        self._child: Child | None = None
-        self._stopped = False
-        self._failures = 0
-        self._due = clock()
-        self._version: str | None = None
         self._requests = 0
         self._checked: dict[Path, _Checked] = {}
-
-    @property
-    def version(self) -> str | None:
-        """CellProfiler's version, None before the first start."""
-        return self._version
-
-    @property
-    def pid(self) -> int | None:
-        """The running worker's process id, None if there is none."""
-        child = self._child
-        return child.pid if child and child.alive else None
-
-    @property
-    def retry_in(self) -> float:
-        """Seconds until a failed worker may be started again; 0 if it may now."""
-        return max(0.0, self._due - self._clock())
-
-    def start(self) -> None:
-        """See that a worker is running and ready; at once if one is.  Raises EngineError."""
-        with self._turn:
-            self._ready_child()
-
-    def stop(self) -> None:
-        """End the worker for good, in bounded time; a request under way fails with EngineError."""
-        with self._state:
-            self._stopped = True
-            child, self._child = self._child, None
-        if child:
-            child.stop()
 
     def validate(self, pipeline: Path, names: Mapping[str, str] | None = None) -> PipelineInfo:
         """Have CellProfiler load a pipeline and test every setting.
@@ -165,14 +133,7 @@ class Engine:
         """
         known = self._checked.get(pipeline, _Checked())
         names = known.names if names is None else dict(names)
-        [reply] = self._request("validate", pipeline, 1, names=names)
-        info = PipelineInfo(
-            reply["sha256"],
-            dict(reply["images"]),
-            tuple(reply["objects"]),
-            tuple(reply["measured"]),
-            tuple(reply["modules"]),
-        )
+        info = self._request("validate", pipeline, 1, _info, names=names)
         self._checked[pipeline] = _Checked(info.sha256, names)
         return info
 
@@ -203,23 +164,32 @@ class Engine:
             raise ValueError("the keys of a batch must differ")
         folder.mkdir(parents=True, exist_ok=True)
         checked = self._checked.get(pipeline, _Checked())
-        replies = self._request(
+        outcomes = self._request(
             "run",
             pipeline,
             len(images),
+            lambda replies: _outcomes(images, replies),
             sha256=checked.sha256,
             names=checked.names,
             output=str(folder.absolute()),
             labels_of=labels_of,
             images=[_as_message(image) for image in images],
         )
-        said = {key: found for reply in replies for key, found in reply["images"].items()}
-        return {image.key: _outcome(image.key, said[image.key]) for image in images}
+        self._images += len(images)
+        return outcomes
 
     def _request(
-        self, op: str, pipeline: Path, count: int, **fields: object
-    ) -> list[dict[str, Any]]:
-        """Ask the worker; returns its reply, which may be in several parts."""
+        self,
+        op: str,
+        pipeline: Path,
+        count: int,
+        read: Callable[[Replies], Answer],
+        **fields: object,
+    ) -> Answer:
+        """Ask the worker over so many images; its reply, which may be in parts, as `read` has it.
+
+        A worker that gives what can't be read is as bad as one that gives nothing.
+        """
         with self._turn:
             child = self._ready_child()
             self._requests += 1
@@ -227,71 +197,34 @@ class Engine:
             until = time.monotonic() + self._deadline(count)
             try:
                 child.send({**request, **fields}, until)
-                replies: list[dict[str, Any]] = []
-                while not replies or replies[-1].get("more"):
-                    replies.append(child.receive(until))
-                    if replies[-1].get("id") != self._requests or "ok" not in replies[-1]:
-                        raise WorkerFailedError(
-                            f"CellProfiler's worker answered out of turn: {str(replies[-1])[:80]}"
-                        )
-            except WorkerFailedError as error:
-                self._failed(child, error)
+                replies = self._replies(child, until, count)
+                good = replies[-1]["ok"] is True
+                answer = read(replies) if good else _error_of(replies[-1], pipeline)
+            except (KeyError, TypeError, ValueError, AttributeError) as rubbish:
+                failure = WorkerFailedError(
+                    f"CellProfiler's worker gave an answer that makes no sense: {rubbish!r:.200}."
+                )
+                self._failed(child, failure)
+                raise failure from rubbish
+            except WorkerFailedError as failed:
+                self._failed(child, failed)
                 raise
-            self._failures = 0
-        if not replies[-1]["ok"]:
-            raise _error_of(replies[-1], pipeline)
+            self._went_well()
+        if isinstance(answer, EngineError):
+            raise answer
+        return answer
+
+    def _replies(self, child: Child, until: float, count: int) -> Replies:
+        """All parts of one reply: each but the last brings an image or more."""
+        replies: Replies = []
+        while not replies or replies[-1].get("more"):
+            replies.append(child.receive(until))
+            wrong = replies[-1].get("id") != self._requests or "ok" not in replies[-1]
+            if wrong or len(replies) > count + 1:
+                raise WorkerFailedError(
+                    f"CellProfiler's worker answered out of turn: {str(replies[-1])[:80]}"
+                )
         return replies
-
-    def _ready_child(self) -> Child:
-        """The running worker, or a new one.  Raises EngineError while it isn't due."""
-        if (child := self._child) and child.alive:
-            return child
-        if child:
-            self._log("worker.died_idle", level="warning", pid=child.pid)
-            child.stop()
-        if self.retry_in > 0:
-            raise EngineError(
-                "CellProfiler's worker failed and is not started again yet.",
-                f"Next try in {self.retry_in:.0f} s.",
-            )
-        child = self._spawn()
-        try:
-            self._greet(child.receive(time.monotonic() + self._start_timeout))
-        except WorkerFailedError as error:
-            self._failed(child, error)
-            raise
-        self._log("worker.ready", pid=child.pid, cellprofiler=self._version)
-        return child
-
-    def _spawn(self) -> Child:
-        with self._state:
-            if self._stopped:
-                raise EngineError("CellProfiler's worker has been stopped.")
-            try:
-                self._child = Child(self._command, self._log, ladder=self._ladder)
-            except WorkerFailedError as error:
-                self._back_off(error)
-                raise
-            return self._child
-
-    def _greet(self, message: Message) -> None:
-        if message.get("ready") is not True or message.get("protocol") != PROTOCOL:
-            raise WorkerFailedError(f"CellProfiler's worker started with {str(message)[:80]}.")
-        self._version = str(message.get("cellprofiler"))
-
-    def _failed(self, child: Child, error: WorkerFailedError) -> None:
-        child.stop()
-        with self._state:
-            stopped = self._stopped
-            self._child = None
-        if not stopped:
-            self._back_off(error)
-
-    def _back_off(self, error: WorkerFailedError) -> None:
-        wait = min(2.0**self._failures, LONGEST_BACK_OFF)
-        self._failures += 1
-        self._due = self._clock() + wait
-        self._log("worker.failed", level="error", error=str(error), next_try_in=wait)
 
 
 def _as_message(image: ImageInput) -> Message:
@@ -304,18 +237,58 @@ def _as_message(image: ImageInput) -> Message:
     }
 
 
+def _info(replies: Replies) -> PipelineInfo:
+    reply = replies[-1]
+    return PipelineInfo(
+        reply["sha256"],
+        dict(reply["images"]),
+        tuple(reply["objects"]),
+        tuple(reply["measured"]),
+        tuple(reply["modules"]),
+    )
+
+
+def _outcomes(images: Sequence[ImageInput], replies: Replies) -> dict[str, ImageOutcome]:
+    said = {key: found for reply in replies for key, found in reply["images"].items()}
+    return {image.key: _outcome(image.key, said[image.key]) for image in images}
+
+
 def _outcome(key: str, said: Mapping[str, Any]) -> ImageOutcome:
-    """From columns, as the worker sends them, to one dict per object."""
-    objects = {
-        name: [
-            {feature: values[row] for feature, values in found["features"].items()
-             if row < len(values)}
-            for row in range(found["count"])
+    """From columns, as the worker sends them, to one dict per object; ValueError for rubbish."""
+    error, labels = said["error"], said.get("labels")
+    if not (error is None or isinstance(error, str)):
+        raise ValueError(f"an error that is {error!r:.40}")
+    if labels is not None and not _LABELS.fullmatch(Path(labels).name):
+        raise ValueError(f"labels in {labels!r:.80}")
+    objects = {}
+    for name, found in said["objects"].items():
+        count = found["count"]
+        if not isinstance(count, int) or not 0 <= count <= _MOST_OBJECTS:
+            raise ValueError(f"{count!r:.40} objects")
+        columns = {feature: _numbers(values) for feature, values in found["features"].items()}
+        objects[name] = [
+            {feature: values[row] for feature, values in columns.items() if row < len(values)}
+            for row in range(count)
         ]
-        for name, found in said["objects"].items()
-    }  # fmt: skip
-    labels = Path(said["labels"]) if said.get("labels") else None
-    return ImageOutcome(key, said["error"], objects, said["image"], labels)
+    image = dict(zip(said["image"], _numbers(said["image"].values()), strict=True))
+    return ImageOutcome(key, error, objects, image, Path(labels) if labels else None)
+
+
+def _numbers(values: Iterable[object]) -> list[float | None]:
+    """Finite numbers and None; ValueError for anything else."""
+    numbers: list[float | None] = []
+    for value in values:
+        if value is None:
+            numbers.append(None)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value):
+            numbers.append(value)
+        else:
+            raise ValueError(f"{value!r:.40} where a number belongs")
+    return numbers
+
+
+def _is_finite(value: float) -> bool:
+    return -sys.float_info.max <= value <= sys.float_info.max  # holds for long integers too
 
 
 def _error_of(reply: Mapping[str, object], pipeline: Path) -> EngineError:

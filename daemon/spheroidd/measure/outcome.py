@@ -3,6 +3,7 @@
 Shared by the live stage and by measuring again, so that both give the same areas.
 """
 
+import errno
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,9 @@ def keep_outline(
     (folder.root / path).parent.mkdir(parents=True, exist_ok=True)
     try:
         labels = read_labels(outcome.labels)
-    except Exception:  # whatever is wrong with it, the areas are not concerned
+    except Exception as error:  # whatever is wrong with it, the areas are not concerned
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # nothing is wrong with it
         return None
     try:
         write_outline(folder.root / path, np.load(work.original, allow_pickle=False), labels)

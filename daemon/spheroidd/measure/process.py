@@ -3,7 +3,7 @@
 import json
 import os
 import queue
-import selectors
+import select
 import signal
 import subprocess
 import threading
@@ -19,9 +19,11 @@ Message = dict[str, object]
 # Seconds given to each step of the ladder: a closed stdin, then SIGTERM, then SIGKILL.
 LADDER = (3.0, 3.0, 5.0)
 STDERR_LINES = 20
-# A longer line or more unread ones than this is not our protocol.
-LONGEST_LINE = 64 * 1024 * 1024
-MOST_UNREAD = 64
+# A longer line, or more unread than this, is not our protocol; a reply comes in parts of 4 MB.
+LONGEST_LINE = 64 * 2**20
+MOST_UNREAD_LINES = 64
+MOST_UNREAD_BYTES = 2 * LONGEST_LINE
+_LONGEST_SAID = 4096  # bytes of a line on stderr, where a progress bar never ends its line
 
 
 class Log(Protocol):
@@ -51,6 +53,8 @@ class Child:
         self._log = log
         self._ladder = ladder
         self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._unread = 0  # bytes in `_lines`
+        self._counting = threading.Lock()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self._started: queue.Queue[subprocess.Popen[bytes] | OSError] = queue.Queue()
         self._stopping = threading.Lock()
@@ -77,16 +81,17 @@ class Child:
     def send(self, message: Mapping[str, object], until: float) -> None:
         """Write one line before the monotonic time `until`.  Raises WorkerFailedError."""
         data = memoryview(json.dumps(message).encode() + b"\n")
+        # Unlike epoll it needs no descriptor of its own, which there may be none of.
+        poll = select.poll()
         try:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self._stdin, selectors.EVENT_WRITE)
-                while data:
-                    if not selector.select(max(0.0, until - time.monotonic())):
-                        raise self._failure("did not read its request in time")
-                    # Locked against `stop`: the number of a closed descriptor is soon
-                    # another file's.
-                    with self._writing:
-                        data = data[os.write(self._stdin.fileno(), data) :]
+            poll.register(self._stdin, select.POLLOUT)
+            while data:
+                if not poll.poll(1000 * max(0.0, until - time.monotonic())):
+                    raise self._failure("did not read its request in time")
+                # Locked against `stop`: the number of a closed descriptor is soon another
+                # file's.
+                with self._writing:
+                    data = data[os.write(self._stdin.fileno(), data) :]
         except (OSError, ValueError) as error:
             raise self._failure("is gone") from error
 
@@ -96,6 +101,8 @@ class Child:
             line = self._lines.get(timeout=max(0.0, until - time.monotonic()))
         except queue.Empty:
             raise self._failure("did not answer in time") from None
+        with self._counting:
+            self._unread -= len(line or b"")
         if line is None:
             # Its last words and its exit code come a moment after its stdout has closed.
             with suppress(subprocess.TimeoutExpired):
@@ -103,8 +110,8 @@ class Child:
                 self._errors.join(1.0)
             raise self._failure("ended without an answer")
         try:
-            message = json.loads(line)
-        except ValueError:
+            message = json.loads(line, parse_constant=_no_number)
+        except (ValueError, RecursionError):
             message = None
         if not isinstance(message, dict):
             raise self._failure(f"answered with something else than JSON: {line[:80]!r}")
@@ -176,8 +183,10 @@ class Child:
         os.set_blocking(stdin.fileno(), False)
         self._started.put(process)
         for line in iter(lambda: stdout.readline(LONGEST_LINE), b""):
+            with self._counting:
+                self._unread += len(line)
             self._lines.put(line)
-            if self._lines.qsize() > MOST_UNREAD:
+            if self._unread > MOST_UNREAD_BYTES or self._lines.qsize() > MOST_UNREAD_LINES:
                 _signal_group(process.pid, signal.SIGKILL)
         self._lines.put(None)
         stdout.close()
@@ -185,11 +194,16 @@ class Child:
     def _read_stderr(self) -> None:
         stderr = self._process.stderr
         assert stderr is not None
-        for line in stderr:
+        for line in iter(lambda: stderr.readline(_LONGEST_SAID), b""):
             text = line.decode("utf-8", "replace").rstrip()
             self._stderr.append(text)
             self._log("worker.stderr", level="debug", pid=self.pid, line=text)
         stderr.close()
+
+
+def _no_number(name: str) -> object:
+    """JSON has no NaN and no infinity, and an area is never one of them."""
+    raise ValueError(name)
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:

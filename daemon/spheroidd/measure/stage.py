@@ -4,9 +4,12 @@
 tried alone; when one image fails, only that image is recorded as failed.
 """
 
+import shutil
+import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
@@ -23,6 +26,7 @@ from spheroidd.measure.outcome import (
     recipe_of,
     result_of,
 )
+from spheroidd.store.database import timestamp
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.images import ClaimLostError, Image
 from spheroidd.store.ledger import Ledger
@@ -31,6 +35,7 @@ from spheroidd.store.results import Results
 from spheroidd.store.runs import Runs
 
 _REFUSED_SECONDS = 60.0  # until a pipeline that is refused is tried again
+_REMEMBERED = 10_000  # images that failed CellProfiler as a whole
 
 
 class MeasureStage:
@@ -60,10 +65,23 @@ class MeasureStage:
         self._after_fresh = False
         self._measured = 0  # images that went well
         self._failed_at: dict[int, int] = {}  # image → `_measured` when it failed the worker
-        self.trouble = ""
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing is measured, since when and until when; empty: all is well."""
+        since, until = self._engine.down_since, self._engine.next_try_at
+        if since is None or until is None:
+            return self._trouble
+        times = f"since {timestamp(since)}, next try at {timestamp(until)}"
+        return f"CellProfiler is down {times}: {self._engine.last_error.partition(chr(10))[0]}"
 
     def start(self, now: float) -> None:
-        """Batches that a killed daemon left open say so from now on; half pictures go."""
+        """Batches that a killed daemon left open say so from now on; half pictures go, and so do
+        spreadsheets that may be half: their images come in another batch's."""
+        for plate, batch_id in self._results.unrecorded_batches():
+            if not self._folder.is_measured_again(plate):
+                _drop_spreadsheets(self._folder.root / self._folder.batch(plate, batch_id))
         self._results.abandon_batches(now)
         for well in {(image.plate, image.well) for image in self._ledger.in_state("segmented")}:
             for path in (self._folder.root / self._folder.well(*well)).glob(".*.outline.*.part"):
@@ -80,15 +98,20 @@ class MeasureStage:
             more_coming=self._more_coming(),
             suspects_first=self._after_fresh,
         )
-        if due is None:
-            return False
+        down = self._engine.state == "down"
         try:
+            if due is None:
+                if down and self._engine.retry_in == 0:
+                    self._look_whether_it_works()
+                return False
             self._engine.start()
         except EngineError as error:
             self._engine_trouble(error)
             return False
+        # One image tells as much as a batch, and costs the least time if the worker hangs.
+        limit = 1 if down else due.limit
         images = self._ledger.claim(
-            "segmented", now, plate=due.plate, suspects=due.suspects, limit=due.limit
+            "segmented", now, plate=due.plate, suspects=due.suspects, limit=limit
         )
         if not images:
             return False
@@ -102,6 +125,11 @@ class MeasureStage:
         """End the worker; a batch it still has is handed back by the step that waits for it."""
         self._stopping = True
         self._engine.stop()
+
+    def _look_whether_it_works(self) -> None:
+        """The one try of an engine that is down while there is nothing to measure."""
+        self._engine.validate(self._protocol.pipeline)
+        self._trouble = ""
 
     # -- one batch ----------------------------------------------------------------------
 
@@ -119,6 +147,7 @@ class MeasureStage:
                 self._protocol.pipeline, inputs, folder, labels_of=self._protocol.object_name
             )
         except Exception as error:
+            _drop_spreadsheets(folder)
             self._results.close_batch(batch_id, f"failed as a whole: {error}", now)
             if isinstance(error, EngineError):
                 self._engine_trouble(error)
@@ -126,7 +155,7 @@ class MeasureStage:
             if not isinstance(error, EngineError):
                 raise
             return True
-        self.trouble = ""
+        self._trouble = ""
         later = now + (time.perf_counter() - started)
         try:
             failed = self._record(work, outcomes, batch_id, later)
@@ -171,6 +200,7 @@ class MeasureStage:
                 made_with = recipe_of(item.segmentation, self._protocol)
                 run = self._runs.live(item.image.plate, made_with, now)
                 self._results.measured(item.image, replace(record, run_id=run), now)
+                self._failed_at.pop(item.image.id, None)
             except ClaimLostError:
                 log.info("superseded while it was measured")
                 self._folder.original(item.image.id).unlink(missing_ok=True)
@@ -190,6 +220,9 @@ class MeasureStage:
         nothing goes well, it is tried again for ever.
         """
         ids = [image.id for image in images]
+        if isinstance(error, (OSError, sqlite3.Error)):  # the disk, too many open files
+            self._ledger.release(ids)
+            return
         if isinstance(error, PipelineError):
             self._ledger.release(ids)
             self._take_changed_pipeline(now)
@@ -201,6 +234,8 @@ class MeasureStage:
             reason = f"alone in its batch, it failed CellProfiler as a whole: {error}"
             self._ledger.fail(images[0], reason, now, for_ever=not proven)
         self._failed_at.update(dict.fromkeys(ids, self._measured))
+        while len(self._failed_at) > _REMEMBERED:  # the forgotten are only tried longer
+            del self._failed_at[next(iter(self._failed_at))]
 
     def _take_changed_pipeline(self, now: float) -> None:
         """The pipeline's file was changed under way: go on with it, if it can be used."""
@@ -215,6 +250,11 @@ class MeasureStage:
         self._protocol = replace(self._protocol, pipeline_sha256=info.sha256)
 
     def _require_spheroids(self, info: PipelineInfo) -> None:
+        if not self._protocol.images.issuperset(info.images.values()):
+            raise PipelineError(
+                f"The pipeline {self._protocol.pipeline} was changed and asks for another image.",
+                "Change it back, or start again so that the image is made.",
+            )
         if self._protocol.object_name not in info.measured:
             raise PipelineError(
                 f"The pipeline {self._protocol.pipeline} was changed and does not measure "
@@ -223,6 +263,11 @@ class MeasureStage:
             )
 
     def _engine_trouble(self, error: EngineError) -> None:
-        if error.message != self.trouble:
+        if error.message != self._trouble:
             self._log.error("CellProfiler's worker", reason=error.message, next_step=error.hint)
-        self.trouble = error.message
+        self._trouble = error.message
+
+
+def _drop_spreadsheets(folder: Path) -> None:
+    """Of a batch that came to nothing, before the database says so."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -66,6 +66,12 @@ class Finder:
     refine: bool = True
     dense: bool = False
 
+    @property
+    def trouble(self) -> str:
+        """That a model lost its accelerator, and since when; empty: all is well."""
+        sessions = (self.first, self.second) if self.second else (self.first,)
+        return "; ".join(filter(None, (session.trouble for session in sessions)))
+
     def find(self, image: Pixels) -> Finding:
         """Find the objects on an image.
 
@@ -74,6 +80,7 @@ class Finder:
 
         Raises:
             ModelError: a model failed on it.
+            AcceleratorLostError: it failed with whatever it ran on, and no image is to blame.
         """
         grey = grey_of(image)
         picture = reduced(grey)

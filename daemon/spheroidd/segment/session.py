@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from spheroidd.errors import ModelError
+from spheroidd.segment.accelerator import AcceleratedSession, RunFailedError
 from spheroidd.segment.rembg_home import rembg_home
 from spheroidd.segment.stock import Model
 
@@ -44,8 +45,18 @@ _ROUNDING = 0.01
 class Session(Protocol):
     """What the segment stage needs of a model."""
 
-    model: Model
-    provider: str  # what it runs on: "CUDA", "TensorRT", "OpenVINO" or "CPU"
+    @property
+    def model(self) -> Model: ...
+
+    @property
+    def provider(self) -> str:
+        """What it runs on: "CUDA", "TensorRT", "OpenVINO" or "CPU"."""
+        ...
+
+    @property
+    def trouble(self) -> str:
+        """That an accelerator was lost, and since when; empty: all is well."""
+        ...
 
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Foreground probability of each pixel, float32 H×W in [0, 1], for uint8 H×W[×3]."""
@@ -72,6 +83,7 @@ class RembgSession:
 
     def __init__(self, model: Model, rembg_session: Any) -> None:
         self.model = model
+        self.trouble = ""
         self._inner = rembg_session.inner_session
         rembg_session.inner_session = _Recorder(self._inner)
         self._rembg = rembg_session
@@ -94,6 +106,7 @@ class RembgSession:
         Raises:
             ValueError: not such an image. A mistake in the calling code.
             ModelError: the model failed, or gave something that is no probability.
+            RunFailedError: of these, that onnxruntime failed while it ran.
         """
         if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
             raise ValueError(f"image is {image.dtype} {image.shape}, not uint8 H×W or H×W×3")
@@ -109,7 +122,10 @@ class RembgSession:
         try:
             output = np.asarray(self._inner.run([self._output], feeds)[0], dtype=np.float32)
         except Exception as error:  # onnxruntime's exceptions share no narrower class
-            raise ModelError(f"{self.model.name} failed on {self.provider}: {error}") from error
+            # What an input of a wrong shape gives is no trouble of the device.
+            wrong = type(error).__name__ == "InvalidArgument"
+            kind = ModelError if wrong else RunFailedError
+            raise kind(f"{self.model.name} failed on {self.provider}: {error}") from error
         if output.ndim != 4:
             raise ModelError(
                 f"{self.model.name} gave an output of shape {output.shape}, not 1 × 1 × H × W.",
@@ -151,7 +167,8 @@ def open_session(
     require: bool = False,
     threads: int | None = None,
     warn: Callable[[str], None],
-) -> RembgSession:
+    alarm: Callable[[str], None] | None = None,
+) -> Session:
     """Make one rembg session and run it once, so that the first image finds it warm.
 
     Args:
@@ -161,6 +178,7 @@ def open_session(
         require: refuse to run on anything slower than asked; with `auto`, on the CPU.
         threads: CPU threads within one run; None leaves it to onnxruntime.
         warn: told, in one line, when another device is used than was asked for.
+        alarm: told so when the accelerator is lost in mid-run, or back; None: as `warn`.
 
     Raises:
         ModelError: the model can't run, or not as demanded; says why and what to do.
@@ -170,7 +188,13 @@ def open_session(
     if wanted != _CPU:
         session, reason = _accelerated(model, home, wanted, threads)
         if session is not None:
-            return session
+            return AcceleratedSession(
+                session,
+                lambda: _accelerated(model, home, wanted, threads),
+                lambda: _warm(model, home, _CPU, threads),
+                alarm or warn,
+                require=require,
+            )
         if require:
             raise ModelError(
                 f"`device: {device}` with `require: true`, but {reason}.",
