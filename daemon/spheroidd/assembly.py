@@ -1,5 +1,6 @@
 """From the configuration to the parts of the daemon, made and warm."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -15,13 +16,15 @@ from spheroidd.intake.naming import NamePattern
 from spheroidd.intake.original import read_original
 from spheroidd.intake.patience import Patience
 from spheroidd.intake.stage import Intake
-from spheroidd.measure.engine import default_deadline
+from spheroidd.keepers import keepers_of, monitor_of
+from spheroidd.measure.engine import Engine, default_deadline
 from spheroidd.measure.judge import JudgeStage
 from spheroidd.measure.outcome import Protocol
 from spheroidd.measure.stage import MeasureStage
 from spheroidd.parts import Finished, Parts
 from spheroidd.segment.recipe import Recipe
 from spheroidd.segment.stage import SegmentStage
+from spheroidd.store.alerting import PreviousEnd
 from spheroidd.store.conditions import Conditions
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
@@ -33,7 +36,7 @@ from spheroidd.store.results import Results
 from spheroidd.store.runs import Runs
 from spheroidd.system.disk import Reserve
 from spheroidd.system.loop import Loop
-from spheroidd.warming import warm_engine, warm_recipe
+from spheroidd.warming import keeping_white, warm_engine, warm_recipe
 
 # A batch that is late is given up and its worker replaced; only beyond that a part is stuck.
 _BATCH_MARGIN_SECONDS = 300.0
@@ -46,24 +49,32 @@ def build(
     database: Database,
     log: FilteringBoundLogger,
     finished: Finished | None,
+    previous: PreviousEnd | None,
 ) -> Parts:
-    """Make every part; the slow ones (model, CellProfiler) come up warm."""
-    ledger, results, health = Ledger(database), Results(database), Health(database)
+    """Make every part; the slow ones (model, CellProfiler) come up warm, and last.
+
+    Args:
+        previous: how the daemon before this one ended, if not as it should.
+    """
+    ledger, health, histories = Ledger(database), Health(database), Histories(database)
+    keepers = keepers_of(config, folder, database, log, finished, previous)
+    monitor = monitor_of(config, folder, log)
+    patience = Patience(lambda image: read_original(ledger, image))
+    watched = [_intake(watch, ledger, health, patience, log) for watch in config.watch]
+    reserve = Reserve(folder.root, config.disk.reserve_gb)
+    judge = judge_of(config, histories, log)
     _take_up(ledger, config, log)
     recipe = warm_recipe(config, home, log)
     engine, protocol = warm_engine(config, home, folder.scratch, log)
-    _tell_what_runs(health, recipe, protocol)
-    patience = Patience(lambda image: read_original(ledger, image))
-    segment = SegmentStage(ledger, results, folder, patience.read, recipe, log)
-    if again := segment.redo_incomplete(time.time()):
-        log.warning("segmented under another configuration; done again", images=again)
-    coming = _more_coming(ledger, finished)
-    measure = MeasureStage(ledger, results, Runs(database), folder, engine, protocol, log, coming)
-    histories = Histories(database)
-    judge = judge_of(config, histories, log)
-    reserve = Reserve(folder.root, config.disk.reserve_gb)
-    batch_deadline = default_deadline(config.measurement.batch.max_images) + _BATCH_MARGIN_SECONDS
-    watched = [_intake(watch, ledger, health, patience, log) for watch in config.watch]
+    with contextlib.ExitStack() as undo:
+        undo.callback(engine.stop)
+        recipe = keeping_white(config, recipe, protocol)
+        _tell_what_runs(health, recipe, protocol)
+        segment = _segment_stage(database, folder, patience, recipe, log)
+        measure = _measure_stage(database, folder, engine, protocol, log, finished)
+        if monitor is not None:
+            monitor.start()
+        undo.pop_all()
     return Parts(
         ledger=ledger,
         histories=histories,
@@ -71,17 +82,60 @@ def build(
         told=Conditions(database),
         finished=finished,
         patience=patience,
+        finder=recipe.finder,
         intakes=[intake for intake, _ in watched],
         measure=measure,
         judge=judge,
         reserve=reserve,
-        work=[
-            Loop("segment", segment, log, gate=reserve.short),
-            Loop("measure", measure, log, gate=reserve.short, deadline=batch_deadline),
-            Loop("judge", judge, log),
-        ],
-        around=[loop for _, loop in watched],
+        work=_work_loops(config, segment, measure, judge, reserve, log),
+        around=[loop for _, loop in watched]
+        + [Loop(name, keeper, log) for name, keeper in keepers.items()],
+        keepers=keepers,
+        monitor=monitor,
     )
+
+
+def _work_loops(
+    config: Config,
+    segment: SegmentStage,
+    measure: MeasureStage,
+    judge: JudgeStage,
+    reserve: Reserve,
+    log: FilteringBoundLogger,
+) -> list[Loop]:
+    batch_deadline = default_deadline(config.measurement.batch.max_images) + _BATCH_MARGIN_SECONDS
+    return [
+        Loop("segment", segment, log, gate=reserve.short),
+        Loop("measure", measure, log, gate=reserve.short, deadline=batch_deadline),
+        Loop("judge", judge, log),
+    ]
+
+
+def _segment_stage(
+    database: Database,
+    folder: StateFolder,
+    patience: Patience,
+    recipe: Recipe,
+    log: FilteringBoundLogger,
+) -> SegmentStage:
+    stage = SegmentStage(Ledger(database), Results(database), folder, patience.read, recipe, log)
+    if again := stage.redo_incomplete(time.time()):
+        log.warning("segmented under another configuration; done again", images=again)
+    return stage
+
+
+def _measure_stage(
+    database: Database,
+    folder: StateFolder,
+    engine: Engine,
+    protocol: Protocol,
+    log: FilteringBoundLogger,
+    finished: Finished | None,
+) -> MeasureStage:
+    ledger = Ledger(database)
+    coming = _more_coming(ledger, finished)
+    results, runs = Results(database), Runs(database)
+    return MeasureStage(ledger, results, runs, folder, engine, protocol, log, coming)
 
 
 def _tell_what_runs(health: Health, recipe: Recipe, protocol: Protocol) -> None:
@@ -132,7 +186,7 @@ def _intake(
     wake = threading.Event()
     answers = patience.answers(to_stored(str(watch.path)))
     intake = Intake(folder_of(watch), ledger, health, log, wake.set, answers)
-    return intake, Loop(f"intake {watch.path}", intake, log, wake=wake)
+    return intake, Loop(intake.name, intake, log, wake=wake)
 
 
 def folder_of(watch: Watch) -> Folder:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from spheroidd.config_types import FilePath, Positive, Section, absolute
+from spheroidd.config_types import FilePath, Positive, Section, absolute, resolved
 from spheroidd.config_upkeep import Alerts, Backup, Disk, Keep, Monitor, Worker
 
 # The pipelines that ship; the first two need a model's mask.
@@ -221,7 +221,7 @@ class Config(Section):
     @classmethod
     def _folders_apart(cls, value: tuple[Watch, ...], info: ValidationInfo) -> tuple[Watch, ...]:
         """No two watched folders overlap, and nothing is ever written inside one."""
-        paths = [watch.path.resolve() for watch in value]
+        paths = [resolved(watch.path) for watch in value]
         state = info.data["state_dir"].resolve() if "state_dir" in info.data else None
         overlaps = [
             f"{path} and {other} overlap, so images would count twice; "
@@ -243,7 +243,7 @@ class Config(Section):
     @classmethod
     def _backups_elsewhere(cls, value: Backup, info: ValidationInfo) -> Backup:
         for watch in info.data.get("watch", ()):
-            if value.folder is not None and _overlap(value.folder.resolve(), watch.path.resolve()):
+            if value.folder is not None and _overlap(value.folder.resolve(), resolved(watch.path)):
                 raise OverlapError(
                     f"{value.folder} and the watched folder {watch.path} overlap; "
                     "spheroidd never writes where the instrument does, choose another folder"

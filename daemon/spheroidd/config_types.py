@@ -1,6 +1,7 @@
 """What all sections of the configuration are made of."""
 
 import os
+import threading
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,22 @@ def absolute(value: Any, info: ValidationInfo) -> Any:
         return Path(os.path.normpath(base / Path(value).expanduser()))
     except RuntimeError as error:  # ~somebody
         raise ValueError(str(error)) from error
+
+
+_RESOLVE_SECONDS = 2.0
+
+
+def resolved(path: Path) -> Path:
+    """The path without links; as it is named where its folder does not answer.
+
+    A share that hangs must keep neither the daemon nor `status` from starting, and whoever asks
+    it where it is waits as long as it hangs.
+    """
+    found: list[Path] = []
+    asking = threading.Thread(target=lambda: found.append(path.resolve()), daemon=True)
+    asking.start()
+    asking.join(_RESOLVE_SECONDS)
+    return found[0] if found else path
 
 
 FilePath = Annotated[Path, BeforeValidator(absolute)]

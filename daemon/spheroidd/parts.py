@@ -1,24 +1,27 @@
 """The daemon's parts, by name, and how each of them is."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
+from spheroidd.alerts.stage import AlertStage
 from spheroidd.intake.patience import Patience
 from spheroidd.intake.stage import Intake
 from spheroidd.measure.judge import JudgeStage
 from spheroidd.measure.stage import MeasureStage
+from spheroidd.monitor.server import Monitor
+from spheroidd.segment.finding import Finder
 from spheroidd.store.conditions import Condition, Conditions
 from spheroidd.store.health import Health
 from spheroidd.store.histories import Histories
 from spheroidd.store.ledger import Ledger
 from spheroidd.system.disk import Reserve
-from spheroidd.system.loop import Loop
+from spheroidd.system.loop import Loop, Part
 
 Finished = Callable[[], bool]
 
 
-class Keeper(Protocol):
+class Keeper(Part, Protocol):
     """A part that no image goes through."""
 
     @property
@@ -41,13 +44,20 @@ class Parts:
     told: Conditions
     finished: Finished | None
     patience: Patience
+    finder: Finder | None
     intakes: list[Intake]
     measure: MeasureStage
     judge: JudgeStage
     reserve: Reserve
     work: list[Loop]
-    around: list[Loop] = field(default_factory=list)
-    keepers: Mapping[str, Keeper] = field(default_factory=dict)  # by what they keep well
+    around: list[Loop]
+    keepers: Mapping[str, Keeper]  # by what they keep well
+    monitor: Monitor | None
+
+    @property
+    def provider(self) -> str | None:
+        """What the first model runs on at the moment; None without a model."""
+        return self.finder.first.provider if self.finder else None
 
     @property
     def loops(self) -> list[Loop]:
@@ -77,6 +87,12 @@ class Parts:
             "See `spheroidd doctor`; images are segmented and wait, and it is tried again.",
             urgent=True,
         )
+        yield Condition(
+            "accelerator",
+            self.finder.trouble if self.finder else "",
+            "See `nvidia-smi` and the kernel's log; it is tried again every ten minutes.",
+            urgent=True,
+        )
         yield Condition("judge", self.judge.trouble, "See the log for the wells.")
         for name, keeper in self.keepers.items():
             yield Condition(name, keeper.trouble, "See the log; it is tried again.")
@@ -87,6 +103,12 @@ class Parts:
                 "See the log; it is tried again.",
                 urgent=loop in self.work,
             )
+
+    def last_words(self, reason: str, now: float) -> None:
+        """Tell those who are told of trouble that the service ends by itself, and why."""
+        alerts = self.keepers.get("alerts")
+        if isinstance(alerts, AlertStage):
+            alerts.last_words(reason, now)
 
     def troubles(self) -> str:
         """All that is wrong, in one line."""

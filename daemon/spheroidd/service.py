@@ -6,7 +6,6 @@ with the ledger between them; the judge moves no image, it looks at whole wells.
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +16,12 @@ from spheroidd import __version__
 from spheroidd.assembly import build
 from spheroidd.config import Config
 from spheroidd.errors import SpheroiddError
+from spheroidd.heartbeat import ping, tell_how_it_is
+from spheroidd.idling import await_scans, is_idle
 from spheroidd.parts import Finished, Parts
 from spheroidd.reloading import Settings
-from spheroidd.store.conditions import Condition
+from spheroidd.stopping import stop
+from spheroidd.store.alerting import previous_end
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health
@@ -29,8 +31,6 @@ from spheroidd.system.signals import Signals, service_signals
 
 _TICK_SECONDS = 0.5
 _HEARTBEAT_SECONDS = 5.0
-_STOP_SECONDS = 60.0  # for the steps in hand; systemd's TimeoutStopSec is longer
-_HAND_BACK_SECONDS = 10.0
 
 
 def run(
@@ -60,9 +60,10 @@ def run(
         Database(folder.database) as database,
         service_signals() as signals,
     ):
+        previous = previous_end(database)
 
         def make(config: Config) -> Parts:
-            return build(config, home, folder, database, log, finished)
+            return build(config, home, folder, database, log, finished, previous)
 
         health = Health(database)
         health.started(time.time(), pid=os.getpid(), version=__version__)
@@ -70,6 +71,7 @@ def run(
             failed = _life(settings.apply(make), settings, signals, log)
             while signals.reloading.is_set():
                 signals.reloading.clear()
+                previous = None
                 failed = _life(settings.apply(make), settings, signals, log)
         except SpheroiddError as error:
             health.ended(time.time(), "failed", str(error))
@@ -84,7 +86,7 @@ def _life(parts: Parts, settings: Settings, signals: Signals, log: FilteringBoun
     try:
         for loop in parts.loops:
             loop.start()
-        _await_scans(parts, [1] * len(parts.intakes), signals.stopping)
+        await_scans(parts, [1] * len(parts.intakes), signals.stopping)
         log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
         notify("READY=1")
         while not _wait(parts, settings, signals, log):
@@ -94,21 +96,13 @@ def _life(parts: Parts, settings: Settings, signals: Signals, log: FilteringBoun
             signals.reloading.clear()
             notify("READY=1")
         return parts.ledger.counts()["failed"] + len(parts.histories.aside)
+    except SpheroiddError as error:
+        parts.last_words(str(error), time.time())
+        raise
     finally:
         if not signals.reloading.is_set():
             notify("STOPPING=1")
-        _stop(parts, log)
-
-
-# -- wait ------------------------------------------------------------------------------
-
-
-def _await_scans(parts: Parts, numbers: list[int], stopping: threading.Event) -> None:
-    while not all(
-        intake.scanned(number) for intake, number in zip(parts.intakes, numbers, strict=True)
-    ):
-        if stopping.wait(0.05):
-            return
+        stop(parts, log)
 
 
 def _wait(
@@ -127,18 +121,19 @@ def _wait(
             return False
         now = time.time()
         _raise_what_is_fatal(parts)
+        parts.look_at_folders(now)
         try:
             parts.ledger.retry_due(now)
             if abs(now - heartbeat) >= _HEARTBEAT_SECONDS:
                 heartbeat = now
-                _tell_how_it_is(parts, settings, now)
-            if parts.finished is not None and parts.finished() and _idle(parts, signals.stopping):
+                tell_how_it_is(parts, settings, now)
+            if parts.finished is not None and parts.finished() and is_idle(parts, signals.stopping):
                 return True
         except (OSError, sqlite3.Error) as error:
             log.error("the state folder can't be used; trying again", reason=str(error))
             # It answers, if only with an error: a restart would mend nothing, so systemd is
             # told that all is being done.
-            _ping(parts)
+            ping(parts)
             notify(f"STATUS=trouble: {error}")
             signals.stopping.wait(_HEARTBEAT_SECONDS)
     return True
@@ -150,70 +145,3 @@ def _raise_what_is_fatal(parts: Parts) -> None:
             raise loop.fatal
         if not loop.alive:  # it guards every step, so this should not be; never in silence
             raise SpheroiddError(f"The part {loop.name!r} has died.", "See the log.")
-
-
-def _tell_how_it_is(parts: Parts, settings: Settings, now: float) -> None:
-    """A heartbeat for `status`, systemd's status line, and its watchdog."""
-    refused = Condition(
-        "configuration",
-        settings.refused,
-        "Mend it (`spheroidd check`), then `systemctl reload spheroidd`.",
-    )
-    parts.told.tell([*parts.conditions(), refused], now)
-    trouble = "; ".join(filter(None, (parts.troubles(), refused.trouble)))
-    parts.health.update(now, phase="running", trouble=trouble)
-    line = ", ".join(f"{count} {state}" for state, count in parts.ledger.counts().items())
-    notify(f"STATUS={line}; trouble: {trouble}" if trouble else f"STATUS={line}")
-    _ping(parts)
-
-
-def _ping(parts: Parts) -> None:
-    """Only while work is possible: what is stuck for good, systemd's restart may mend."""
-    if not parts.stuck():
-        notify("WATCHDOG=1")
-
-
-def _idle(parts: Parts, stopping: threading.Event) -> bool:
-    """Nothing to do, and a fresh look at every folder finds nothing either."""
-    if _unfinished(parts):
-        return False
-    _await_scans(parts, [intake.rescan() for intake in parts.intakes], stopping)
-    if _unfinished(parts) or stopping.is_set():
-        return False
-    for intake in parts.intakes:
-        if intake.degraded:
-            raise SpheroiddError(
-                f"{intake.root} can't be read ({intake.degraded}), so nobody knows whether "
-                "everything is measured.",
-                "Check the folder, its share and its permissions.",
-            )
-    return True
-
-
-def _unfinished(parts: Parts) -> int:
-    counts = parts.ledger.counts()
-    return sum([counts["waiting"], counts["ready"], counts["segmented"], parts.histories.pending()])
-
-
-# -- stop -------------------------------------------------------------------------------
-
-
-def _stop(parts: Parts, log: FilteringBoundLogger) -> None:
-    """Let every step in hand end, in the order of the images' life; then hand back."""
-    log.info("stopping: the work in hand is finished or handed back; again to force")
-    for loop in parts.loops:
-        loop.ask_to_end()
-    end = time.monotonic() + _STOP_SECONDS
-    for loop in parts.loops:
-        if not loop.join(max(0.1, end - time.monotonic())):
-            log.warning("still busy; its work is handed back", part=loop.name)
-    for intake in parts.intakes:
-        intake.stop()
-    parts.measure.stop()
-    for loop in parts.loops:
-        loop.join(_HAND_BACK_SECONDS)
-    try:
-        parts.ledger.recover()
-    except (OSError, sqlite3.Error) as error:  # the next start does it
-        log.error("claims are handed back at the next start", reason=str(error))
-    log.info("stopped")

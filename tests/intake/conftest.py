@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from living import Living
 from watched import Bench
 
 
@@ -19,3 +20,17 @@ def bench(tmp_path: Path, captured_log: Any) -> Iterator[Callable[..., Bench]]:
     for one in made:
         one.intake.stop()
         one.database.close()
+
+
+@pytest.fixture
+def living(tmp_path: Path, captured_log: Any) -> Iterator[Callable[..., Living]]:
+    """Makes an intake that watches a folder by itself."""
+    made: list[Living] = []
+
+    def make(root: Path, **settings: Any) -> Living:
+        made.append(Living(root, captured_log[0], **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()

@@ -200,7 +200,7 @@ def test_a_decoder_that_chokes_fails_one_image(bench: Any, monkeypatch: pytest.M
     def choke(*_: Any) -> None:
         raise KeyError("deep inside a library")
 
-    monkeypatch.setattr("spheroidd.intake.stage.learn", choke)
+    monkeypatch.setattr("spheroidd.intake.admitting.learn", choke)
     b.arrive()
     [row] = b.rows()
     assert row["state"] == "failed"

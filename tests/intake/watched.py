@@ -46,7 +46,7 @@ class Bench:
             Health(self.database),
             log,
             lambda: None,
-            lambda: self.clock,
+            monotonic=lambda: self.clock,
         )
         self.intake.start(NOW)
 

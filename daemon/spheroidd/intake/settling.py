@@ -24,3 +24,7 @@ class Settling:
     def forget(self, image_id: int) -> None:
         """The file was taken in, or set aside."""
         self._seen.pop(image_id, None)
+
+    def restart(self) -> None:
+        """Nothing could be observed for a while: every file is observed from the beginning."""
+        self._seen.clear()

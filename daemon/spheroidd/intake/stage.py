@@ -1,11 +1,10 @@
 """The stage that takes images in: one per watched folder, each on its own loop.
 
-Hints and scans say what is there; a file that has been quiet for the settling time
-is read in full, decoded, hashed and given plate, well and time: `waiting → ready`.
+Hints and scans say what is there; a file that has been quiet for the settling time is
+taken in (`admitting`): `waiting → ready`.
 """
 
 import queue
-import sqlite3
 import threading
 import time
 from collections import deque
@@ -15,26 +14,32 @@ from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
-from spheroidd.errors import ImageError
-from spheroidd.intake.facts import learn
+from spheroidd.intake.admitting import Admitting
+from spheroidd.intake.answers import Answers
 from spheroidd.intake.folder import Folder
 from spheroidd.intake.naming import natural_key
-from spheroidd.intake.scan import Found, Unreadable, compare, hinted, storable_ns, walk
+from spheroidd.intake.scan import Entry, Found, Unreadable, compare, hinted, storable_ns, walk
 from spheroidd.intake.settling import Settling
-from spheroidd.intake.watcher import Watcher
+from spheroidd.intake.vitals import Vitals
+from spheroidd.intake.watcher import STALE, Watcher
 from spheroidd.store.health import Health
 from spheroidd.store.images import Image
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import printable, to_real, to_stored
 
 _POLL_WAITING_SECONDS = 1.0
-_SCAN_AGAIN_SECONDS = 5.0  # while the folder is degraded
+_SCAN_AGAIN_SECONDS = 2.0  # while the folder is degraded
+_GLANCE_SECONDS = 1.0  # at the folder itself and its observer
+_AWAY_SECONDS = 30.0  # then what lies in a folder that is not there is not waited for any more
 _MOST_HINTS = 10_000  # beyond that a scan is cheaper than the hints
 
 
 class Intake:
     """Watches one folder. `degraded` says what is wrong with it; empty: all that lies in it
-    was known when the last scan ended."""
+    was known when the last scan ended.
+
+    Everything that may ask the folder happens in the thread that steps, and is `awaited`.
+    """
 
     def __init__(
         self,
@@ -43,34 +48,44 @@ class Intake:
         health: Health,
         log: FilteringBoundLogger,
         wake: Callable[[], None],
+        answers: Answers | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
             wake: called from another thread when there is something to look at.
+            answers: how the folder answers whoever else asks it.
             monotonic: the clock for settling and scan times.
         """
         self.root = folder.root
+        self.name = f"intake {folder.root}"
         self._folder = folder
         self._root = str(folder.root)
         self._stored_root = to_stored(self._root)
         self._ledger = ledger
-        self._health = health
         self._log = log
         self._wake = wake
         self._monotonic = monotonic
         self._settling = Settling(folder.settle_seconds)
+        self._answers = answers or Answers(monotonic)
+        self._vitals = Vitals(self._root, health, log, self._answers)
         self._watcher = Watcher(
-            folder.root, folder.observer, folder.poll_seconds, self._hint, self._no_native_events
+            folder.root,
+            folder.observer,
+            folder.poll_seconds,
+            self._hint,
+            self._no_native_events,
+            self._answers,
         )
+        self._admitting = Admitting(folder, ledger, log, self._answers)
         self._hints: queue.Queue[str] = queue.Queue(_MOST_HINTS)
         self._scan_wanted = threading.Event()
         self._quiet: deque[Image] = deque()
-        self._next_scan = self._next_poll = -float("inf")
+        self._next_scan = self._next_poll = self._next_glance = -float("inf")
         self._scan_pause = 0.0
         self._asked = 1
         self._done = 0
-        self.degraded = ""
+        self._away_since: float | None = None
 
     # -- the verbs of a part ----------------------------------------------------------
 
@@ -80,10 +95,25 @@ class Intake:
 
     def step(self, now: float) -> bool:
         """Do one unit of work; returns whether to call again at once."""
-        if self._quiet:
-            self._admit(self._quiet.popleft(), now)
-            return True
         clock = self._monotonic()
+        if clock >= self._next_glance and self._is_another():
+            self._scan(now)
+            return True
+        if self._away_since is None and self._take_in(now, clock):
+            return True
+        hinted_scan = self._scan_wanted.is_set() and clock >= self._scan_pause
+        if hinted_scan or self._asked > self._done or clock >= self._next_scan:
+            self._scan(now)
+            return True
+        return False
+
+    def _take_in(self, now: float, clock: float) -> bool:
+        """Whatever there is to do in a folder that is there."""
+        if self._quiet:
+            image = self._quiet.popleft()
+            self._settling.forget(image.id)
+            self._admitting.admit(image, now)
+            return True
         if clock >= self._next_poll:  # before any scan: a busy folder must not starve it
             self._next_poll = clock + min(
                 _POLL_WAITING_SECONDS, max(0.05, self._folder.settle_seconds)
@@ -93,10 +123,6 @@ class Intake:
                 return True
         if not self._hints.empty():
             self._follow_hints(now)
-            return True
-        hinted_scan = self._scan_wanted.is_set() and clock >= self._scan_pause
-        if hinted_scan or self._asked > self._done or clock >= self._next_scan:
-            self._scan(now)
             return True
         return False
 
@@ -117,6 +143,39 @@ class Intake:
         """Whether a scan that began after this was asked for has ended, well or not."""
         return self._done >= number
 
+    # -- for the thread that looks after all parts --------------------------------------
+
+    @property
+    def degraded(self) -> str:
+        """What is wrong with the folder, in words; empty: nothing."""
+        return self._vitals.reason
+
+    @property
+    def silent(self) -> bool:
+        """Whether the folder does not answer, and the thread that steps may be caught in it."""
+        return self._vitals.silent
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long somebody has been waiting for the folder's next answer."""
+        return self._answers.silent_seconds
+
+    @property
+    def stranded(self) -> int:
+        """How many images lie in a folder that has been out of reach for a while: nobody can
+        say when they will be read."""
+        away = self._away_since
+        if self.silent or (away is not None and self._monotonic() - away > _AWAY_SECONDS):
+            return self._ledger.awaited(self._stored_root)
+        return 0
+
+    def look(self, now: float) -> None:
+        """See whether the folder answers; never waits for it. To be called every second or so
+        from another thread than the one that steps."""
+        if self._vitals.look(now):
+            self._scan_wanted.set()
+            self._wake()
+
     # -- seeing -----------------------------------------------------------------------
 
     def _hint(self, path: str, is_folder: bool) -> None:
@@ -131,12 +190,31 @@ class Intake:
 
     def _follow_hints(self, now: float) -> None:
         paths = {self._hints.get_nowait() for _ in range(self._hints.qsize())}
-        looked = (hinted(self._root, path, self._folder.extensions) for path in sorted(paths))
         try:
+            with self._answers.awaited():
+                looked = [self._answered(path) for path in sorted(paths)]
             self._take_note([found for found in looked if found is not None], now)
         except Exception:
             self._scan_wanted.set()  # the hints are spent; the scan finds the files again
             raise
+
+    def _answered(self, path: str) -> Found | None:
+        found = hinted(self._root, path, self._folder.extensions)
+        self._answers.came()
+        return found
+
+    def _is_another(self) -> bool:
+        """Whether folder or observer are not what they were; often, for nothing else would
+        show it before the next whole scan."""
+        with self._answers.awaited():
+            why = self._watcher.unsound()
+        clock = self._monotonic()
+        self._next_glance = clock + _GLANCE_SECONDS
+        if why == STALE and clock < self._scan_pause:
+            return False  # mounts may come and go all the time where containers run
+        if why and not self.degraded:
+            self._log.warning("watched anew", folder=self._root, reason=why)
+        return bool(why)
 
     def _scan(self, now: float) -> None:
         """Hold the whole folder against the ledger, and see that it is being watched."""
@@ -144,25 +222,50 @@ class Intake:
         self._scan_wanted.clear()
         self._next_scan = began + _SCAN_AGAIN_SECONDS
         try:
-            trouble = self._reconcile(now)
-        except OSError as error:
-            trouble = error.strerror or str(error)
+            trouble = self._look_through(now)
         except Exception as error:
-            self.degraded = f"the scan failed: {error}"
+            self._vitals.trouble = f"the scan failed: {error}"
             raise
         finally:
             self._done = asked
         ended = self._monotonic()
-        # Hinted scans leave room for other work, however large and lively the folder is.
-        self._scan_pause = ended + max(1.0, 5 * (ended - began))
-        if not trouble:
-            self._next_scan = ended + self._folder.scan_seconds
-        self._set_degraded(trouble, now)
+        # Scans leave room for other work, however large and lively the folder is.
+        took = ended - began
+        self._scan_pause = ended + max(1.0, 5 * took)
+        self._next_glance = ended + _GLANCE_SECONDS
+        again = max(_SCAN_AGAIN_SECONDS, 5 * took) if trouble else self._folder.scan_seconds
+        self._next_scan = ended + again
+        self._vitals.scanned(trouble, self._watcher.kind, now)
 
-    def _reconcile(self, now: float) -> str:
-        """Enter what is new or changed; returns what is wrong with the folder, if anything."""
-        self._watcher.ensure()
-        entries = list(walk(self._root, self._folder.extensions))
+    def _look_through(self, now: float) -> str:
+        """Watch and list the folder, and hold it against the ledger; returns what is wrong."""
+        try:
+            with self._answers.awaited():
+                anew = self._watcher.ensure()
+                entries = []
+                for entry in walk(self._root, self._folder.extensions):
+                    self._answers.came()
+                    entries.append(entry)
+                moved = self._watcher.unsound()
+        except OSError as error:
+            # Nothing in it is what it was: not gone, and not to be taken in.
+            if self._away_since is None:
+                self._away_since = self._monotonic()
+            self._quiet.clear()
+            self._settling.restart()
+            return error.strerror or str(error)
+        self._away_since = None
+        trouble = self._reconcile(entries, now, whole=not moved)
+        if self._vitals.trouble and not (trouble or anew or moved):
+            self._watcher.renew()  # what could not be read was not watched either
+        return trouble
+
+    def _reconcile(self, entries: list[Entry], now: float, *, whole: bool) -> str:
+        """Enter what is new or changed; returns what is wrong with the folder, if anything.
+
+        Args:
+            whole: whether what is not among the entries is not there.
+        """
         found = [entry for entry in entries if isinstance(entry, Found)]
         self._take_note(found, now, whole=True)
         unreadable = [entry for entry in entries if isinstance(entry, Unreadable)]
@@ -172,6 +275,8 @@ class Intake:
         missed = self._ledger.awaited(self._stored_root)
         if missed and not found:
             return f"it is empty, though {missed} images in it are not measured yet"
+        if not whole:
+            return ""
         gone = self._ledger.gone(self._stored_root, {entry.path for entry in found}, now)
         for path in gone:
             self._log.warning("image gone before it was read", path=printable(path))
@@ -197,20 +302,6 @@ class Intake:
             self._ledger.arrive(self._stored_root, [(f.path, f.size, f.mtime_ns) for f in new], now)
             self._log.info("images seen", count=len(new), folder=self._root)
 
-    def _set_degraded(self, reason: str, now: float) -> None:
-        if reason and reason != self.degraded:
-            self._log.error(
-                "folder degraded",
-                folder=self._root,
-                reason=reason,
-                next_step="check the share or the permissions; it heals by itself",
-            )
-        elif not reason and self.degraded:
-            self._log.info("folder is well again", folder=self._root)
-        self.degraded = reason
-        kind = self._watcher.kind
-        self._health.folder(self._stored_root, reason, kind, now, scanned=not reason)
-
     def _no_native_events(self, message: str) -> None:
         self._log.warning("polling", folder=self._root, reason=message)
 
@@ -221,7 +312,8 @@ class Intake:
         clock = self._monotonic()
         for image in self._ledger.waiting(self._stored_root):
             try:
-                status = Path(to_real(image.path)).lstat()
+                with self._answers.awaited():
+                    status = Path(to_real(image.path)).lstat()
             except OSError:
                 # Gone, or out of reach: a whole scan tells the two apart.
                 self._scan_wanted.set()
@@ -231,45 +323,3 @@ class Intake:
                 self._ledger.restat(image.id, size, mtime_ns)
             if self._settling.is_quiet(image.id, size, mtime_ns, clock):
                 self._quiet.append(replace(image, size=size, mtime_ns=mtime_ns))
-
-    # -- taking in ------------------------------------------------------------------------------
-
-    def _admit(self, image: Image, now: float) -> None:
-        """Read, decode, hash and name one quiet file."""
-        log = self._log.bind(path=printable(image.path))
-        self._settling.forget(image.id)
-        try:
-            relative = image.path[len(self._stored_root) :].lstrip("/")
-            parsed = self._folder.pattern.parse(relative)
-            log = log.bind(plate=printable(parsed.plate), well=printable(parsed.well))
-            facts = learn(self._folder, self._ledger, image, parsed)
-        except ImageError as error:
-            self._fail(image, error, log, now)
-            return
-        except (OSError, sqlite3.Error):
-            raise  # the state folder's trouble, not the image's
-        except Exception as error:  # a decoder's own way to choke: the others go on
-            log.exception("an image could not be taken in")
-            self._fail(image, ImageError(f"It could not be taken in: {error!r}."), log, now)
-            return
-        admitted = self._ledger.admit(image.id, facts, now)
-        log.info(
-            "image complete" if admitted.fresh else "same content again, nothing to do",
-            captured_at=facts.captured_at,
-            captured_from=facts.captured_from,
-        )
-        if admitted.twin:
-            log.warning(
-                "same plate, well and frame as another image", twin=printable(admitted.twin)
-            )
-
-    def _fail(self, image: Image, error: ImageError, log: FilteringBoundLogger, now: float) -> None:
-        reason = str(error)
-        again = self._ledger.fail(
-            image, reason, now, permanent=error.permanent, for_ever=error.unreachable
-        )
-        log.warning(
-            "image not usable",
-            reason=reason,
-            next="tried again later" if again else "set aside; see `spheroidd status`",
-        )

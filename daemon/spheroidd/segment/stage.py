@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from structlog.typing import FilteringBoundLogger
 
-from spheroidd.errors import SpheroiddError
+from spheroidd.errors import AcceleratorLostError, SpheroiddError
 from spheroidd.segment.files import whole
 from spheroidd.segment.recipe import Recipe
 from spheroidd.store.folder import StateFolder
@@ -52,7 +52,8 @@ class SegmentStage:
     ) -> None:
         """
         Args:
-            read: gives an image's 8-bit pixels, or raises ImageError.
+            read: gives an image's 8-bit pixels, or raises ImageError; InterruptedError where
+                it was told to wait no longer.
         """
         self._ledger = ledger
         self._results = results
@@ -90,8 +91,7 @@ class SegmentStage:
     def _is_complete(self, image: Image) -> bool:
         """Whether CellProfiler can have what this recipe promises: another model, or none,
         may have been configured when the image was segmented."""
-        made = self._results.segmentation(image.id)
-        pictures = [made.mask_path, made.white_path] if self._recipe.finder else []
+        pictures = self._recipe.pictures(self._results.segmentation(image.id))
         return self._folder.original(image.id).is_file() and all(
             path is not None and (self._folder.root / path).is_file() for path in pictures
         )
@@ -119,8 +119,10 @@ class SegmentStage:
         try:
             record = self._segment(image, started)
             self._results.segmented(image, record, now)
-        except sqlite3.Error:
-            raise  # the disk's trouble, not the image's: the loop hands it back and waits
+        except (sqlite3.Error, AcceleratorLostError):
+            raise  # the disk's or the device's trouble, not the image's: the loop hands it back
+        except InterruptedError:  # told to stop while its folder did not answer
+            self._ledger.release([image.id])
         except ClaimLostError:
             self._folder.original(image.id).unlink(missing_ok=True)
             log.info("superseded while it was segmented")

@@ -1,5 +1,6 @@
 """Where everything lies under `state_dir`; the only place that builds such paths."""
 
+import fcntl
 import hashlib
 import os
 from dataclasses import dataclass
@@ -49,7 +50,8 @@ class StateFolder:
             for folder in (self.root, self.handover, self.root / "tmp"):
                 folder.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"")
-            probe.unlink()
+            for left in self.root.glob(".write-test-*"):  # those of killed ones too
+                left.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(
                 f"The state folder {self.root} can't be written: {error.strerror}.",
@@ -59,6 +61,11 @@ class StateFolder:
     @property
     def database(self) -> Path:
         return self.root / "spheroidd.db"
+
+    @property
+    def backups(self) -> Path:
+        """Copies of the database, unless the configuration names another folder."""
+        return self.root / "backups"
 
     @property
     def lock(self) -> Path:
@@ -111,6 +118,17 @@ class StateFolder:
         """Absolute path of the folder in which one plate is measured again: the lock, the
         worker's scratch, originals on their way.  Nothing of the daemon's is in it."""
         return self.root / "tmp" / "again" / safe_name(plate)
+
+    def is_measured_again(self, plate: str) -> bool:
+        """Whether a process holds the lock in `again` just now, as far as can be told."""
+        try:
+            with (self.again(plate) / "lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return False
 
     def original(self, image_id: int) -> Path:
         """Absolute path of one image's 8-bit original while it is handed over."""

@@ -5,6 +5,10 @@ import sqlite3
 from typing import Any
 
 from spheroidd.store.database import Database, timestamp
+from spheroidd.store.images import move
+
+# In the reason of every failure that says nothing about the image: see `ImageError.unreachable`.
+UNREADABLE = ": It can't be read: "
 
 
 class Health:
@@ -56,3 +60,28 @@ class Health:
                     "scanned": at if scanned else None,
                 },
             )
+
+    def reachable(self, root: str, now: float) -> int:
+        """A folder is well again: what could not be read in it is tried at once, however often
+        it was tried in vain; returns how many images that are."""
+        with self._db.write() as sql:
+            rows = list(
+                sql.query(
+                    "SELECT id, failed_from FROM images WHERE state = 'failed'"
+                    " AND next_try_at IS NOT NULL AND failed_from IN ('waiting', 'ready')"
+                    " AND reason LIKE :unreadable AND path > :root || '/' AND path < :root || '0'",
+                    {"root": root, "unreadable": f"%{UNREADABLE}%"},
+                )
+            )
+            for row in rows:
+                move(
+                    sql,
+                    row["id"],
+                    ("failed", row["failed_from"]),
+                    now,
+                    "its folder is well again",
+                    attempts=0,
+                    failed_from=None,
+                    next_try_at=None,
+                )
+        return len(rows)

@@ -1,0 +1,109 @@
+"""Reading originals without being caught in a folder that hangs.
+
+One thread segments the images of all folders.  It never touches a folder itself: it lets a
+thread of that folder's own read, and after a while goes on with the others.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spheroidd.errors import ImageError
+from spheroidd.intake import answers as answering
+from spheroidd.intake.answers import Answers
+from spheroidd.store.images import Image
+from spheroidd.store.paths import to_real
+
+_LOOK_SECONDS = 0.2
+
+Pixels = NDArray[np.uint8]
+Read = Callable[[Image], Pixels]
+
+
+class Patience:
+    """Reads images, each in the thread of its folder: however many are asked for, a folder
+    that hangs holds one thread."""
+
+    def __init__(self, read: Read) -> None:
+        """
+        Args:
+            read: gives an image's pixels, or raises; it may never come back.
+        """
+        self._read = read
+        self._folders: dict[str, Answers] = {}
+        self._readers: dict[str, _Reader] = {}
+        self._ending = threading.Event()
+
+    def answers(self, root: str) -> Answers:
+        """How a watched folder (in its stored form) answers; one and the same for everybody."""
+        return self._folders.setdefault(root, Answers())
+
+    def read(self, image: Image) -> Pixels:
+        """What `read` gives; called by one thread.
+
+        Raises:
+            ImageError: as `read`; or the folder does not answer (unreachable).
+            InterruptedError: it was told to stop while the folder did not answer.
+        """
+        reader = self._readers.get(image.root)
+        if reader is None:
+            reader = _Reader(image.root, self._read, self.answers(image.root), self._ending)
+            self._readers[image.root] = reader
+        return reader.ask(image)
+
+    def stop(self) -> None:
+        """Wait for no folder any more; from any thread."""
+        self._ending.set()
+
+
+class _Reader:
+    """One folder's thread, and the one read that it may hang in."""
+
+    def __init__(self, root: str, read: Read, answers: Answers, ending: threading.Event) -> None:
+        self._read = read
+        self._answers = answers
+        self._ending = ending
+        self._tasks: queue.SimpleQueue[tuple[Image, Future[Pixels]]] = queue.SimpleQueue()
+        self._stuck: Future[Pixels] | None = None
+        threading.Thread(target=self._work, name=f"reading {root}", daemon=True).start()
+
+    def ask(self, image: Image) -> Pixels:
+        if self._stuck is not None and not self._stuck.done():
+            raise _no_answer(image)
+        task: Future[Pixels] = Future()
+        self._stuck = task
+        self._tasks.put((image, task))
+        waited = 0.0
+        while waited < answering.NO_ANSWER_SECONDS:
+            if wait([task], _LOOK_SECONDS).done:
+                self._stuck = None
+                return task.result()
+            if self._ending.is_set():
+                raise InterruptedError("stopped while a folder did not answer")
+            waited += _LOOK_SECONDS
+        raise _no_answer(image)
+
+    def _work(self) -> None:
+        while True:
+            self._one(*self._tasks.get())
+
+    def _one(self, image: Image, task: "Future[Pixels]") -> None:
+        try:
+            with self._answers.awaited():
+                pixels = self._read(image)
+        except BaseException as error:
+            task.set_exception(error)
+        else:
+            task.set_result(pixels)
+
+
+def _no_answer(image: Image) -> ImageError:
+    return ImageError(
+        f"{to_real(image.path)!r}: It can't be read: its folder does not answer.",
+        "It is read as soon as the folder answers again.",
+        unreachable=True,
+    )
