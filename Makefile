@@ -82,9 +82,29 @@ bench-accuracy: setup
 soak: setup
 	$(BIN)/python bench/soak.py $(ARGS)
 
+chaos: setup
+	$(BIN)/python tests/chaos/more.py --kills $(or $(N),50) $(ARGS)
+
+AUDITED := requirements/uv.txt requirements/cpu.txt requirements/gpu.txt requirements/dev.txt \
+	requirements/audit.txt daemon/spheroidd/measure/worker/requirements.txt
+$(VENV)/.audit: requirements/audit.txt $(VENV)/.uv
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)/audit
+	$(BIN)/uv pip install --quiet --python $(VENV)/audit/bin/python --require-hashes -r $<
+	@touch $@
+
+# --strict: a package that could not be looked up is a failure, not "no known weaknesses".
+audit: $(VENV)/.audit
+	@for set in $(AUDITED); do echo "$$set"; \
+		$(VENV)/audit/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+			-r $$set > $(VENV)/audit/said 2>&1 && tail -1 $(VENV)/audit/said || { \
+		grep -v '^ ' $(VENV)/audit/said | tail -20; \
+		echo "A finding, or not looked up: see above. It needs the package index's list of weaknesses, which a mirror may lack."; \
+		exit 1; }; done
+
 # uv.lock and indexes are left out on purpose: these files name no host.
 lock: $(VENV)/.uv
 	for set in "requirements/uv.in -o requirements/uv.txt" \
+	           "requirements/audit.in -o requirements/audit.txt" \
 	           "pyproject.toml --extra cpu -o requirements/cpu.txt" \
 	           "pyproject.toml --extra gpu -o requirements/gpu.txt" \
 	           "pyproject.toml --extra cpu --group dev -o requirements/dev.txt"; do \

@@ -27,12 +27,7 @@ bin=$root/venv/bin
     say "warning: u2netp is not there; the service needs it unless second_model is none:
   $prefix/venv/bin/spheroidd model fetch u2netp"
 
-unit=$destdir/etc/systemd/system/spheroidd.service
-mkdir -p "$(dirname "$unit")" "$destdir/etc/spheroidd" "$root/share/doc/spheroidd"
-sed "s|/opt/spheroidd|$prefix|g" systemd/spheroidd.service > "$unit"
-cp README.md "$root/share/doc/spheroidd/"
-config=$destdir/etc/spheroidd/config.yaml
-test -e "$config" || cp config.example.yaml "$config"
+./systemd/place.sh "$prefix" "$destdir"
 
 # What was made here must also be found where it will run.
 if test -n "$destdir"; then
@@ -58,4 +53,7 @@ Installed. Next:
   3. sudo $prefix/venv/bin/spheroidd model fetch isnet-general-use
   4. sudo $prefix/venv/bin/spheroidd check -c /etc/spheroidd/config.yaml --names
   5. sudo systemctl daemon-reload && sudo systemctl enable --now spheroidd
-  6. systemctl status spheroidd; journalctl -fu spheroidd"
+     (after an upgrade: sudo systemctl daemon-reload && sudo systemctl restart spheroidd)
+  6. systemctl status spheroidd; journalctl -fu spheroidd
+For a network share, a machine without a graphics card, alerts by mail or chat, or other folders
+than /var/lib/spheroidd, see $prefix/share/doc/spheroidd/drop-ins/"

@@ -31,7 +31,9 @@ def mount(source: str, point: Path, kind: str, options: str = "", flags: int = 0
         source.encode(), os.fsencode(point), kind.encode(), flags, options.encode()
     )
     if failed:
-        pytest.skip(f"mounting {kind or source} is not possible here: {os.strerror(ctypes.get_errno())}")
+        pytest.skip(
+            f"mounting {kind or source} is not possible here: {os.strerror(ctypes.get_errno())}"
+        )
 
 
 def unmount(point: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from structlog.typing import FilteringBoundLogger
 
-from spheroidd.errors import EngineError, PipelineError, SpheroiddError
+from spheroidd.errors import AcceleratorLostError, EngineError, PipelineError, SpheroiddError
 from spheroidd.measure.engine import Engine, ImageOutcome
 from spheroidd.measure.outcome import (
     NO_OUTLINE,
@@ -159,8 +159,8 @@ class Again:
             pixels = self._tools.read(image)
             np.save(original, pixels, allow_pickle=False)
             return Work(image, self._masks_of(image, pixels, started), original)
-        except (OSError, sqlite3.Error):
-            raise  # the disk's trouble, not the image's
+        except (OSError, sqlite3.Error, AcceleratorLostError):
+            raise  # the disk's or the device's trouble, not the image's
         except SpheroiddError as error:
             self._fail(image, str(error))
         except Exception as error:  # a model may choke on one image in ways of its own
@@ -264,7 +264,11 @@ class Again:
     def _fail(self, image: Image, reason: str) -> None:
         self._runs.failed(self.run_id, image.id, reason, time.time())
         self._tools.log.error(
-            "not measured again", well=image.well, path=printable(image.path), reason=reason
+            "not measured again",
+            plate=image.plate,
+            well=image.well,
+            path=printable(image.path),
+            reason=reason,
         )
         self._say(failed=self.progress.failed + 1)
 

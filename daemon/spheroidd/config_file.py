@@ -12,9 +12,26 @@ from pydantic_core import ErrorDetails
 from spheroidd.config import Config, OverlapError
 from spheroidd.errors import ConfigError
 
+# Aliases of aliases multiply: with so few, a file can't grow into more than it says.
+_MOST_ALIASES = 20
+
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML itself lets a repeated key win in silence; here it is an error."""
+    """YAML itself lets a repeated key win in silence; here it is an error.
+
+    Aliases are few: nine of nine of nine, thirty times, would fill any memory.
+    """
+
+    aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > _MOST_ALIASES:
+                mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+                said = f"there are more than {_MOST_ALIASES} aliases (*name)"
+                raise yaml.composer.ComposerError(None, None, said, mark)
+        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
@@ -50,6 +67,8 @@ def load_config(path: Path, check_pattern: Callable[[str], None] | None = None) 
         raise ConfigError(f"{path} can't be read: {error}.") from error
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    except Exception as error:  # what PyYAML's constructors stumble over: `!!bool x`, 2001-99-99
+        raise ConfigError(f"{path} is not valid YAML: {error!r:.200}") from error
     if not isinstance(raw, dict):
         raise ConfigError(
             f"{path} holds no settings.", "See config.example.yaml for what belongs there."

@@ -35,12 +35,25 @@ def resolved(path: Path) -> Path:
 
     A share that hangs must keep neither the daemon nor `status` from starting, and whoever asks
     it where it is waits as long as it hangs.
+
+    Raises:
+        ValueError: no file system can have such a name.
     """
-    found: list[Path] = []
-    asking = threading.Thread(target=lambda: found.append(path.resolve()), daemon=True)
+    found: list[Path | Exception] = []
+
+    def ask() -> None:
+        try:
+            found.append(path.resolve())
+        except (OSError, RuntimeError, ValueError) as error:
+            found.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_RESOLVE_SECONDS)
-    return found[0] if found else path
+    answer = found[0] if found else path
+    if isinstance(answer, Exception):
+        raise ValueError(str(answer)) from answer
+    return answer
 
 
 FilePath = Annotated[Path, BeforeValidator(absolute)]

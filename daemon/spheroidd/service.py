@@ -26,7 +26,7 @@ from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health
 from spheroidd.system.lock import only_one
-from spheroidd.system.notify import notify, notify_reloading
+from spheroidd.system.notify import notify, notify_ready, notify_reloading
 from spheroidd.system.signals import Signals, service_signals
 
 _TICK_SECONDS = 0.5
@@ -68,11 +68,8 @@ def run(
         health = Health(database)
         health.started(time.time(), pid=os.getpid(), version=__version__)
         try:
-            failed = _life(settings.apply(make), settings, signals, log)
-            while signals.reloading.is_set():
-                signals.reloading.clear()
+            while (failed := _life(settings.apply(make), settings, signals, log)) is None:
                 previous = None
-                failed = _life(settings.apply(make), settings, signals, log)
         except SpheroiddError as error:
             health.ended(time.time(), "failed", str(error))
             raise
@@ -80,27 +77,31 @@ def run(
     return 3 if finished is not None and failed and not signals.stopping.is_set() else 0
 
 
-def _life(parts: Parts, settings: Settings, signals: Signals, log: FilteringBoundLogger) -> int:
-    """From the first scan to the end, or until a new configuration is to be applied: then
-    `signals.reloading` is set.  Returns how many images failed, and wells could not be judged."""
+def _life(
+    parts: Parts, settings: Settings, signals: Signals, log: FilteringBoundLogger
+) -> int | None:
+    """From the first scan to the end: returns how many images failed, and wells could not be
+    judged.  Or until a new configuration is to be applied: None."""
+    again = False
     try:
         for loop in parts.loops:
             loop.start()
         await_scans(parts, [1] * len(parts.intakes), signals.stopping)
         log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
-        notify("READY=1")
+        notify_ready()
         while not _wait(parts, settings, signals, log):
+            signals.reloading.clear()  # before the file is read: one that comes now is another
             notify_reloading()
-            if settings.read_again():
-                break
-            signals.reloading.clear()
-            notify("READY=1")
+            again = settings.read_again()
+            if again:
+                return None
+            notify_ready()
         return parts.ledger.counts()["failed"] + len(parts.histories.aside)
     except SpheroiddError as error:
         parts.last_words(str(error), time.time())
         raise
     finally:
-        if not signals.reloading.is_set():
+        if not again:
             notify("STOPPING=1")
         stop(parts, log)
 

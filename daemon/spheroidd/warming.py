@@ -14,6 +14,7 @@ from spheroidd.measure.engine import Engine, PipelineInfo, worker_command
 from spheroidd.measure.environment import check as check_environment
 from spheroidd.measure.outcome import Protocol
 from spheroidd.measure.pipelines import pipeline_path
+from spheroidd.measure.supervision import Limits
 from spheroidd.segment.finding import Finder
 from spheroidd.segment.models import Model, resolve
 from spheroidd.segment.recipe import Recipe
@@ -60,6 +61,7 @@ def _warm_session(model: Model, config: Config, home: Path, log: FilteringBoundL
         device=config.segmentation.device,
         require=config.segmentation.require,
         warn=lambda message: log.warning("accelerator", model=model.name, reason=message),
+        alarm=lambda message: log.error("accelerator", model=model.name, reason=message),
     )
     log.info("model warm", model=model.name, md5=model.md5, provider=session.provider)
     return session
@@ -81,7 +83,11 @@ def warm_engine(
             "CellProfiler's environment is of another version of spheroidd",
             next_step="spheroidd engine install",
         )
-    engine = Engine(worker_command(environment.python, scratch), log=_worker_log(log))
+    worn = Limits(
+        int(wanted.worker.max_memory_gb * 1e9), wanted.worker.max_images, wanted.worker.max_hours
+    )
+    command = worker_command(environment.python, scratch)
+    engine = Engine(command, log=_worker_log(log), limits=worn)
     engine.start()
     try:
         info = engine.validate(path, wanted.images)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from spheroidd.intake.settling import Settling
-from spheroidd.intake.watcher import Watcher, choose, filesystem_of
+from spheroidd.intake.watcher import Watcher, choose
+from spheroidd.store.mounts import filesystem_of
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 15.0) -> bool:

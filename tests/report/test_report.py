@@ -2,6 +2,13 @@
 
 import csv
 import io
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +21,23 @@ from spheroidd.errors import SpheroiddError
 from spheroidd.report.export import export_csv, export_file
 from spheroidd.report.plots import growth_curves
 from spheroidd.report.sheet import contact_sheet
-from spheroidd.report.status import snapshot
+from spheroidd.report.status import latency, snapshot
+from spheroidd.report.wording import headline, moment, troubles
+from spheroidd.store.backups import backup_name
+from spheroidd.store.conditions import Condition, Conditions
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.health import Health
+from spheroidd.store.ledger import Ledger
 from spheroidd.store.reader import Reader
-from spheroidd.store.reading import growth
+from spheroidd.store.reading import (
+    failure_groups,
+    failures,
+    gone,
+    growth,
+    last_measured,
+    plate_counts,
+    state_counts,
+)
 from spheroidd.store.reviewing import Selection, selected
 from spheroidd.store.reviews import Reviews, Subject
 
@@ -135,6 +154,164 @@ def test_the_status_counts_and_says_whether_anyone_is_there(database: Database) 
     }  # fmt: skip
     [folder] = found["folders"]
     assert (folder["health"], folder["since"]) == ("degraded", timestamp(NOW))
+    assert found["conditions"] == []
+    assert (found["alerts_open"], found["last_image_at"]) == (0, timestamp(NOW))
+    assert found["latency"] == {"images": 6, "median_seconds": 0.0, "p95_seconds": 0.0}
+    json.dumps(found)
+
+
+def told(database: Database, now: float = NOW + 60) -> tuple[str, str]:
+    with Reader(database.path) as reader:
+        return headline(snapshot(reader, now), now)
+
+
+def test_one_sentence_says_it_all(database: Database) -> None:
+    level, sentence = told(database)
+    assert level == "warning"
+    assert "never run" in sentence
+    health, conditions = Health(database), Conditions(database)
+    health.started(NOW, pid=1, version="0")
+    assert told(database)[1].startswith("Starting, since 1 min ago (")
+    health.update(NOW + 50, phase="running")
+    far = "1 plate, 6 images, 6 measured, 0 waiting; last image 1 min ago ("
+    level, sentence = told(database)
+    assert level == "ok"
+    assert sentence.startswith(f"Running. {far}")
+    assert sentence.endswith("). Nothing is wrong.")
+
+    health.folder("/e", "gone", None, NOW + 10, scanned=False)
+    conditions.tell(
+        [Condition("backup", "no share", "Mount it."), Condition("engine"),
+         Condition("disk", "only 1 GB is free", "Make room.", urgent=True)], NOW + 20,
+    )  # fmt: skip
+    level, sentence = told(database)
+    assert level == "wrong"
+    assert sentence.endswith(
+        "3 things are wrong, first disk: only 1 GB is free. Nothing is measured meanwhile. "
+        "Make room."
+    )
+    with Reader(database.path) as reader:
+        listed = troubles(snapshot(reader, NOW + 60))
+    assert [one.what for one in listed] == ["disk", "folder /e", "backup"]
+    assert all(one.next_step for one in listed)
+
+    level, sentence = told(database, NOW + 50 + 7200)
+    assert level == "wrong"
+    assert "without a word 2 h ago" in sentence
+    assert "systemctl start spheroidd" in sentence
+    health.ended(NOW + 55, "failed", "The model is missing")
+    assert "ended with an error 5 s ago" in told(database)[1]
+    assert "The model is missing. 1 plate" in told(database)[1]
+    health.ended(NOW + 55, "stopped")
+    assert "it was stopped 5 s ago" in told(database)[1]
+
+
+def test_failed_images_are_no_reason_to_call_all_well(database: Database) -> None:
+    Health(database).started(NOW, pid=1, version="0")
+    Health(database).update(NOW + 50, phase="running")
+    fail_alike(database, 300)
+    fail_alike(database, 2, "/e/P/C", "only {} bytes")
+    level, sentence = told(database)
+    assert (level, sentence.endswith("302 images failed; see below.")) == ("warning", True)
+    with Reader(database.path) as reader:
+        found = snapshot(reader, NOW)
+    assert len(found["failures"]) == 20
+    assert [
+        (group["reason"], group["count"], group["set_aside"]) for group in found["failure_groups"]
+    ] == [("It is torn.", 300, 300), ("only 1 bytes", 1, 1), ("only 0 bytes", 1, 1)]
+
+
+def fail_alike(
+    database: Database, count: int, folder: str = "/e/P/B", why: str = "'{path}': It is torn."
+) -> None:
+    """Many images for one reason, which names each file as intake does."""
+    paths = [f"{folder}/{number}.jpg" for number in range(count)]
+    ledger = Ledger(database)
+    ledger.arrive("/e", [(path, 1, 1) for path in paths], NOW)
+    for number, image in enumerate(ledger.waiting("/e")):
+        reason = why.format(number, path=image.path)
+        ledger.fail(image, reason, NOW, permanent=True)
+
+
+def test_the_status_as_people_and_machines_see_it(
+    tmp_path: Path, write_config: Callable[..., Path]
+) -> None:
+    config = write_config()
+    (tmp_path / "state" / "backups").mkdir(parents=True)
+    (tmp_path / "state" / "backups" / backup_name(time.time() - 7200)).write_bytes(b"")
+    with Database(tmp_path / "state" / "spheroidd.db") as database:
+        measured(database, "A1", 0)
+        fail_alike(database, 241)
+        Health(database).started(time.time(), pid=1, version="0")
+        Health(database).update(time.time(), phase="running", model="u2netp", provider="CPU")
+        Health(database).folder("/e", "gone", None, time.time() - 7200, scanned=False)
+        Conditions(database).tell(
+            [Condition("disk", "it is full", "Make room.", urgent=True)], time.time() - 300
+        )
+
+    def status(*words: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-m", "spheroidd", "status", "-c", str(config), *words],
+            capture_output=True, text=True, timeout=60, check=True,
+        ).stdout  # fmt: skip
+
+    lines = status().splitlines()
+    assert lines[0].startswith("Running. 1 plate, 242 images, 1 measured, 0 waiting; last image ")
+    assert "2 things are wrong, first disk: it is full. Nothing is measured" in lines[0]
+    assert lines[1].startswith("disk: it is full, since 5 min ago (")
+    assert lines[2] == "  → Make room."
+    assert lines[3].startswith("folder /e: gone, since 2 h ago (")
+    assert sum(line.startswith("failed: ") for line in lines) == 1
+    assert any("It is torn; and 240 more like this (set aside" in line for line in lines)
+    assert "GB free; last backup 2 h ago (" in lines[-1]
+    found = json.loads(status("--json"))
+    assert found["conditions"][0]["name"] == "disk"
+    assert found["disk"]["free_bytes"] > 0
+    assert {"daemon", "folders", "plates", "totals", "failures", "gone"} <= set(found)
+
+
+def test_latency_is_the_middle_and_the_slow_end() -> None:
+    rows = [
+        {"seen_at": timestamp(NOW), "measured_at": timestamp(NOW + seconds)}
+        for seconds in (*range(1, 20), 500)
+    ]
+    found = latency(rows)
+    assert (found["images"], found["median_seconds"], found["p95_seconds"]) == (20, 10, 19)
+    assert latency([]) == {"images": 0, "median_seconds": None, "p95_seconds": None}
+    back = [{"seen_at": timestamp(NOW), "measured_at": timestamp(NOW - 3600)}]
+    assert latency(back)["median_seconds"] == 0, "the clock was set back"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(5, "5 s ago"), (300, "5 min ago"), (7200, "2 h ago"), (3 * 86400, "3 d ago"),
+     (-600, "in 10 min")],
+)  # fmt: skip
+def test_times_are_told_both_ways(seconds: float, words: str) -> None:
+    at = datetime.fromtimestamp(NOW - seconds).astimezone()
+    shown = moment(timestamp(NOW - seconds), NOW)
+    assert shown.startswith(f"{words} (")
+    assert f"{at:%H:%M})" in shown
+    assert (f"{at:%Y-%m-%d}" in shown) == (seconds == 3 * 86400)
+
+
+def test_a_month_of_images_is_counted_by_index_alone(database: Database) -> None:
+    """300,000 rows can't be read in the time that `status` has; their index can."""
+    for question in (plate_counts, failures, failure_groups, gone, state_counts, last_measured):
+        with Reader(database.path) as reader:
+            plans: list[str] = []
+            connection = reader._connection
+            connection.set_trace_callback(plans.append)
+            question(reader)
+            connection.set_trace_callback(None)
+            steps = [
+                step[3] for sql in plans for step in connection.execute(f"EXPLAIN QUERY PLAN {sql}")
+            ]
+        whole = [step for step in steps if re.match(r"SCAN (images|i|f|m|measurements)\b", step)]
+        assert all("INDEX" in step or question is last_measured for step in whole), (
+            question,
+            steps,
+        )
 
 
 def test_excluded_points_are_hollow_and_on_no_line(database: Database, tmp_path: Path) -> None:

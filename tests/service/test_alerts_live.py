@@ -37,7 +37,7 @@ def test_people_are_told_of_what_happens_to_the_daemon(
         log = tmp_path / "daemon.log"
         with log.open("a") as stream:
             daemon.process = subprocess.Popen(
-                [sys.executable, str(Path(__file__).with_name("impatient.py")), "run", "-c",
+                [sys.executable, str(Path(__file__).with_name("talkative.py")), "run", "-c",
                  str(daemon.config)],
                 stdout=stream, stderr=stream, text=True, start_new_session=True,
             )  # fmt: skip

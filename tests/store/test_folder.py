@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from spheroidd.errors import StoreError
 from spheroidd.store.folder import StateFolder, safe_name
 from spheroidd.store.paths import printable, to_real, to_stored
+from spheroidd.system.lock import only_one
 
 ODD = [
     "..",
@@ -65,3 +66,21 @@ def test_a_state_folder_that_cannot_be_written_says_what_to_do(tmp_path: Path) -
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StoreError, match="choose another `state_dir`"):
         StateFolder(tmp_path / "file" / "state").create()
+
+
+def test_what_a_killed_process_left_of_its_try_to_write_goes(tmp_path: Path) -> None:
+    (tmp_path / ".write-test-4711").write_bytes(b"")
+    StateFolder(tmp_path).create()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["handover", "tmp"]
+
+
+def test_who_measures_a_plate_again_is_known_by_its_lock(tmp_path: Path) -> None:
+    folder = StateFolder(tmp_path)
+    assert not folder.is_measured_again("P")
+    folder.again("P").mkdir(parents=True)
+    with only_one(folder.again("P") / "lock"):
+        assert folder.is_measured_again("P")
+        assert not folder.is_measured_again("Q")
+    assert not folder.is_measured_again("P"), "the file stays, its lock does not"
+    with only_one(folder.again("P") / "lock"):
+        pass  # asking has left nothing locked

@@ -248,7 +248,7 @@ def test_the_database_closes_itself(tmp_path: Path) -> None:
 def test_rubbish_in_place_of_a_database_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "spheroidd.db"
     path.write_bytes(b"this is not a database, but long enough to be looked at" * 50)
-    with pytest.raises(StoreError, match="can't be opened"):
+    with pytest.raises(StoreError, match="is damaged"):
         Database(path)
 
 

@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from spheroidd.cli import demo, engine, look, models, remeasure, review, run, runs
+from spheroidd.cli import (
+    alerts,
+    backup,
+    demo,
+    doctor,
+    engine,
+    look,
+    models,
+    remeasure,
+    review,
+    run,
+    runs,
+)
 from spheroidd.cli.terminal import complain, say
 from spheroidd.errors import SpheroiddError
 
@@ -56,8 +68,11 @@ look.add_to(app)
 remeasure.add_to(app)
 runs.add_to(app)
 review.add_to(app)
+backup.add_to(app)
+alerts.add_to(app)
 models.add_to(app)
 engine.add_to(app)
+doctor.add_to(app)
 demo.add_to(app)
 
 

@@ -1,9 +1,12 @@
 """`status`, `export`, `retry`: look at the results, and bring failures back."""
 
+import contextlib
 import json
 import os
+import shutil
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +15,8 @@ from rich.table import Table
 from rich.text import Text
 
 from spheroidd.cli.selecting import plate_as_stored
-from spheroidd.cli.terminal import ConfigFile, database_of, out, say, tell
+from spheroidd.cli.terminal import ConfigFile, database_of, load, out, say, tell
+from spheroidd.config import Config
 from spheroidd.store.paths import printable, to_stored
 from spheroidd.store.reader import Reader
 
@@ -29,24 +33,55 @@ def status(
     config: ConfigFile,
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
-    """What is running, how far every plate is, what waits for review, and what failed, and why."""
+    """What is running, how far every plate is, how healthy it is, what failed, and what to do."""
     from spheroidd.report.status import snapshot
 
-    with Reader(database_of(config)) as reader:
-        found = snapshot(reader, time.time())
+    settings, now = load(config), time.time()
+    with Reader(settings.state_dir / "spheroidd.db") as reader:
+        found = snapshot(reader, now)
+    found["disk"] = _disk(settings.state_dir)
+    found["last_backup_at"] = _last_backup(settings)
     if as_json:
         out.print_json(json.dumps(found))
         return
-    _print_daemon(found["daemon"])
+    print_status(found, now)
+
+
+def _disk(state_dir: Path) -> dict[str, int]:
+    usage = shutil.disk_usage(state_dir)
+    return {"free_bytes": usage.free, "total_bytes": usage.total}
+
+
+def _last_backup(settings: Config) -> str | None:
+    """When the newest copy of the database was made; None: there is none that we can see."""
+    from spheroidd.store.backups import backups_in
+
+    with contextlib.suppress(OSError):
+        found = backups_in(settings.backup.folder or settings.state_dir / "backups")
+        made = [datetime.fromtimestamp(backup.made_at, UTC) for backup in found]
+        return made[-1].isoformat() if made else None
+    return None
+
+
+def print_status(found: dict[str, Any], now: float) -> None:
+    """One sentence, then what is wrong, where from, how far each plate is, and what failed."""
+    from spheroidd.report.wording import headline, moment, troubles
+
+    level, sentence = headline(found, now)
+    say(sentence, {"ok": "green", "warning": "yellow", "wrong": "bold red"}[level])
+    for trouble in troubles(found):
+        since = f"since {moment(trouble.since, now)}"
+        say(f"{trouble.what}: {trouble.words}, {since}", "red")
+        if trouble.next_step:
+            say(f"  → {trouble.next_step}", "yellow")
+    _print_daemon(found["daemon"], now)
     for folder in found["folders"]:
-        well = folder["health"] == "ok"
-        line = f"{folder['root']}: {folder['health']} since {folder['since']}"
-        line += f" ({folder['observer']})" if well else f": {folder['reason']}"
-        say(line, "" if well else "red")
+        where = printable(folder["root"])
+        since = moment(folder["since"], now)
+        say(f"{where}: {folder['health']} since {since} ({folder['observer'] or 'not watched'})")
     out.print(progress_table(found["plates"]))
-    _print_failures(found["failures"])
-    if found["gone"]:
-        say(f"{found['gone']} images were gone before they could be read; see the log", "yellow")
+    _print_failures(found, now)
+    _print_rest(found, now)
 
 
 def progress_table(plates: list[dict[str, Any]]) -> Table:
@@ -63,26 +98,60 @@ def progress_table(plates: list[dict[str, Any]]) -> Table:
     return table
 
 
-def _print_daemon(daemon: dict[str, Any]) -> None:
+def _print_daemon(daemon: dict[str, Any], now: float) -> None:
+    from spheroidd.report.wording import moment
+
     if "pid" not in daemon:
-        say("The daemon has never run on this state folder.")
         return
     what = f"model {daemon['model']} on {daemon['provider']}, pipeline {daemon['pipeline']}"
-    if daemon["running"]:
-        say(f"running since {daemon['started_at']} (process {daemon['pid']}); {what}")
-    else:
-        ended = daemon["stopped_at"] or f"without a word {daemon['silent_seconds']:.0f} s ago"
-        say(f"not running; it ended {ended}; {what}", "yellow")
-    if daemon["trouble"]:
-        say(f"trouble: {daemon['trouble']}", "red")
+    since = f"process {daemon['pid']}, started {moment(daemon['started_at'], now)}"
+    say(f"spheroidd {daemon['version']}: {since}; {what}")
 
 
-def _print_failures(failures: list[dict[str, Any]]) -> None:
-    for failure in failures:
-        when = failure["next_try_at"]
-        fate = f"tried again at {when}" if when else "set aside; `spheroidd retry` brings it back"
-        say(f"failed: {printable(failure['path'])}", "red")
-        say(f"  {failure['reason']} ({fate})")
+def _print_failures(found: dict[str, Any], now: float) -> None:
+    """One by one while they are few; by reason, with an example of each, where they are many."""
+    failures, left = found["failures"], found["totals"]["failed"]
+    if left <= len(failures):
+        for failure in failures:
+            _print_failure(failure, failure["next_try_at"], failure["next_try_at"] is None, now)
+        return
+    for group in found["failure_groups"]:
+        left -= group["count"]
+        more = group["count"] - 1
+        likewise = f"; and {more} more like this" if more else ""
+        shown = {"path": group["path"], "reason": group["reason"].rstrip(".") + likewise}
+        _print_failure(shown, group["next_try_at"], group["set_aside"], now)
+    if left > 0:
+        say(f"and {left} more failed images, for other reasons; `--json` lists the newest", "red")
+
+
+def _print_failure(shown: dict[str, Any], next_try: str | None, set_aside: int, now: float) -> None:
+    from spheroidd.report.wording import moment
+
+    fates = [f"tried again {moment(next_try, now)}"] if next_try else []
+    if set_aside:
+        count = f"{set_aside} " if next_try else ""
+        fates.append(f"{count}set aside; `spheroidd retry` brings back")
+    say(f"failed: {printable(shown['path'])}", "red")
+    reason = shown["reason"].removeprefix(f"'{shown['path']}': ")  # it stands above
+    say(f"  {printable(reason)} ({', '.join(fates)})")
+
+
+def _print_rest(found: dict[str, Any], now: float) -> None:
+    from spheroidd.report.wording import age, moment
+
+    if found["gone"]:
+        say(f"{found['gone']} images were gone before they could be read; see the log", "yellow")
+    if found["alerts_open"]:
+        say(f"{found['alerts_open']} alerts are open", "yellow")
+    facts = []
+    if found["latency"]["images"]:
+        median, slow = (age(found["latency"][key]) for key in ("median_seconds", "p95_seconds"))
+        facts.append(f"seen to measured: {median}, 19 of 20 within {slow}")
+    facts.append(f"disk: {found['disk']['free_bytes'] / 1e9:.1f} GB free")
+    backup = found["last_backup_at"]
+    facts.append(f"last backup {moment(backup, now)}" if backup else "no backup yet")
+    say("; ".join(facts))
 
 
 def export(

@@ -33,6 +33,9 @@ _JPEG_ZEROS = 64
 # A marker is FF and a code; FF00 is data, FFD0 to FFD7 are restart points within it.
 _JPEG_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# A progressive JPEG has about ten scans.  Each costs a walk over all pixels and may be a few
+# bytes long, so that a small file could keep the decoder busy for hours.
+_MOST_SCANS = 500
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 # APP0 and APP14 say which colours the samples are; the rest of APPn and comments do not.
 _JPEG_NEEDLESS = frozenset(range(0xE1, 0xF0)) - {0xEE} | {0xFE}
@@ -79,20 +82,28 @@ def decode_jpeg(data: bytes, max_megapixels: float, accept_zeros: bool = False) 
     needed = [data[:2]]
     exif = b""
     frame = scan = None
+    scans = 0
     end = len(data)
     for segment in jpeg_segments(data):
         end = segment.end
         body = data[segment.start + 4 : segment.end]
         if segment.code == 0xE1 and body.startswith(b"Exif\0\0") and not exif:
             exif = body[6:]
-        if segment.code in _JPEG_FRAMES and frame is None:
+        if segment.code in _JPEG_FRAMES:  # any of them: a decoder may believe the last
             frame = _jpeg_frame(body, max_megapixels)
-        if segment.code == _SOS and scan is None:
-            scan = segment.start
+        if segment.code == _SOS:
+            scans += 1
+            scan = segment.start if scan is None else scan
         if scan is None and segment.code not in _JPEG_NEEDLESS:
             needed.append(data[segment.start : segment.end])
     if frame is None or scan is None:
         raise ImageError("The JPEG is damaged: it holds no image.", _WAIT)
+    if scans > _MOST_SCANS:
+        raise ImageError(
+            f"The JPEG has {scans} scans; the limit is {_MOST_SCANS}.",
+            "No camera writes so many: export it again, as a baseline JPEG.",
+            permanent=True,
+        )
     if not accept_zeros and data.find(bytes(_JPEG_ZEROS), scan, end) >= 0:
         raise ImageError("The JPEG has a hole: zeros among its pixels.", ZEROS_HINT)
     # The class itself, not Image.open: that one has a pixel limit of its own, for the process.

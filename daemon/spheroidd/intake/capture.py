@@ -12,6 +12,7 @@ TimeSource = Literal["name", "elapsed", "metadata", "interval", "mtime"]
 
 _T = TypeVar("_T", datetime, timedelta)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_CLOCKS_APART_SECONDS = 300.0  # the instrument's clock and the file server's
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,9 @@ def capture_time(
     of capture.  Pass it again for every other image of the plate, or their hours drift apart.
 
     Times without a zone are local: in `zone`, else in this machine's zone.  In the hour that
-    a change from summer time repeats, the first of the two is taken; a time inside the hour that
-    is left out in spring is read with the offset in force before it.
+    a change from summer time repeats, the first of the two is taken, unless the file was
+    written within an hour of the second; a time inside the hour that is left out in spring is
+    read with the offset in force before it.
 
     Args:
         name: what the path says.
@@ -64,11 +66,12 @@ def capture_time(
         ImageError: a date that no calendar holds (permanent, unless it is from the mtime).
     """
     if name.taken_at is not None:
-        return CapturedAt(_in_utc(name.taken_at, zone, "the name"), "name")
+        return CapturedAt(_local(name.taken_at, zone, mtime, "the name"), "name")
     if name.elapsed is not None:
         return _counted(name.elapsed, "elapsed", mtime, origin)
     if metadata_time is not None:
-        return CapturedAt(_in_utc(metadata_time, zone, "the file's metadata"), "metadata")
+        at = _local(metadata_time, zone, mtime, "the file's metadata")
+        return CapturedAt(at, "metadata")
     if name.timepoint is not None and interval_minutes is not None:
         frame, minutes = name.timepoint, interval_minutes
         offset = _possible(
@@ -95,6 +98,20 @@ def _modified(mtime: float) -> datetime:
         f"the file's time of modification ({mtime} s)",
         permanent=False,
     )
+
+
+def _local(moment: datetime, zone: tzinfo | None, mtime: float, said: str) -> datetime:
+    """The moment in UTC; in the hour that autumn repeats, the file's own date decides which.
+
+    Copies keep that date or have a much later one, which says nothing.
+    """
+    first = _in_utc(moment, zone, said)
+    if moment.tzinfo is not None:
+        return first
+    second = _in_utc(moment.replace(fold=1), zone, said)
+    written = mtime - (second - _EPOCH).total_seconds()
+    repeated = first < second and -_CLOCKS_APART_SECONDS <= written <= 3600
+    return second if repeated else first
 
 
 def _in_utc(moment: datetime, zone: tzinfo | None, said: str) -> datetime:

@@ -164,6 +164,9 @@ def _looks_like(data: bytes) -> str:
 def _read(path: str | bytes, max_bytes: int) -> tuple[bytes, os.stat_result]:
     """The whole content, with a status that was the same before and after."""
     try:
+        # Looked at before it is opened: opening a pipe lets its writer go on, and opening a
+        # device may set it to work.
+        _check_file(os.lstat(path), max_bytes)
         descriptor = _open(path)
         try:
             before = os.fstat(descriptor)
@@ -174,6 +177,8 @@ def _read(path: str | bytes, max_bytes: int) -> tuple[bytes, os.stat_result]:
         finally:
             os.close(descriptor)
     except OSError as exc:
+        if exc.errno in (errno.EMFILE, errno.ENFILE):
+            raise  # ours: no file can be opened, which says nothing of this one
         raise _unreadable(exc) from exc
     except (MemoryError, ValueError) as exc:
         raise ImageError(f"It can't be read: {exc}.", "Check the name and the memory.") from exc
@@ -191,6 +196,8 @@ def _open(path: str | bytes) -> int:
 
 
 def _check_file(status: os.stat_result, max_bytes: int) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
     if not stat.S_ISREG(status.st_mode):
         raise ImageError(
             "It is not a regular file.", "Only files are read as images.", permanent=True

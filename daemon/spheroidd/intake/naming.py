@@ -12,15 +12,20 @@ Groups:
     days, hours, minutes    the time elapsed since the plate's start (mind the plural)
     field, channel          the position within the well, and the channel
 
-A pattern comes from the person who runs the daemon and is trusted: nothing here stops one
-that backtracks for ever, such as ``(a+)+$``.  The length of a path is bounded, no more.
+A pattern comes from the person who runs the daemon and is trusted.  One that backtracks for
+ever, such as ``(a+)+$``, would stop the whole process in the middle of a match, so `check_pattern`
+tries each on names made to provoke that.  In the daemon the length of a path is bounded, no more.
 """
 
 import re
+import signal
+import threading
+import time
 import unicodedata
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
+from types import FrameType
 
 from spheroidd.errors import ConfigError, ImageError
 from spheroidd.intake.presets import DEFAULT_PATTERN, PRESETS, ParsedName, Preset
@@ -45,6 +50,14 @@ GROUPS = (*REQUIRED_GROUPS, "timepoint", *DATE_GROUPS, *ELAPSED_GROUPS, "field",
 
 _LONGEST_PATH = 4096
 _LONGEST_FRAME_NUMBER = 9  # digits; a longer run is a serial number or a date
+
+# Names on which nested repeats try every way to share the letters among them: runs of what a
+# pattern may repeat, with an end that may not match.  32: two ways to share each are four
+# thousand million in all, while loose patterns without nested repeats still get through.
+_RUNS = ("a", "0", "_", " ", "-", ".", "a1", "1_", "a_", "a ", "A1_", "a/", "é")
+_ENDS = ("", "!", "/", "/!", ".jpg", "/A1/1.jpg", "/A1/1.jpg!\n")
+_PROBES = tuple(run * 32 + end for run in _RUNS for end in _ENDS)
+_PROBE_SECONDS = 2.0  # of computing, for all of them; usual patterns take a hundredth
 
 
 class PatternError(ConfigError, ValueError):
@@ -83,13 +96,17 @@ class NamePattern:
         """
         if len(relative_path) > _LONGEST_PATH:
             raise self._mismatch(relative_path[:200], "its path is too long")
-        match = self._regex.search(relative_path)
+        match = self.matches(relative_path)
         if match is None:
             raise self._mismatch(relative_path, f"it does not match the pattern {self.text!r}")
         try:
             return _read(match)
         except (ValueError, OverflowError) as exc:
             raise self._mismatch(relative_path, str(exc)) from exc
+
+    def matches(self, relative_path: str) -> re.Match[str] | None:
+        """Where the pattern finds itself in a path, whether what it found makes sense or not."""
+        return self._regex.search(relative_path)
 
     def _mismatch(self, path: str, reason: str) -> NameMismatch:
         return NameMismatch(
@@ -101,8 +118,54 @@ class NamePattern:
 
 
 def check_pattern(text: str) -> None:
-    """Raise `PatternError` where `text` is neither a preset nor a usable pattern."""
-    NamePattern(text)
+    """Raise `PatternError` where `text` is neither a preset nor a usable pattern.
+
+    Usable is what reads any name in reasonable time, tried only in the main thread, where a
+    match can be interrupted.
+    """
+    pattern = NamePattern(text)
+    tried = ""
+
+    def try_all() -> None:
+        nonlocal tried
+        for tried in _PROBES:
+            pattern.matches(tried)
+
+    if not _ends_within(_PROBE_SECONDS, try_all):
+        raise PatternError(
+            f"The pattern {text!r} takes more than {_PROBE_SECONDS:g} s for a name such as "
+            f"{tried[:20]!r}…{tried[-12:]!r}, and would stop the daemon.",
+            "A repeat within a repeat, such as (a+)+, tries every way to share the letters: "
+            "write one of the two.",
+        )
+
+
+class _OutOfTimeError(Exception):
+    """Raised by a timer, in the middle of a match."""
+
+
+def _ends_within(seconds: float, work: Callable[[], None]) -> bool:
+    """Do some work, but no longer than this: computing time of this thread, so that a busy
+    machine makes no difference.  Outside the main thread no signal comes, and it is not done.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return True
+    began = time.thread_time()
+
+    def look_at_the_clock(_number: int, _frame: FrameType | None) -> None:
+        if time.thread_time() - began > seconds:  # the timer runs for all threads together
+            raise _OutOfTimeError
+
+    before = signal.signal(signal.SIGVTALRM, look_at_the_clock)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, seconds / 8, seconds / 8)
+        work()
+    except _OutOfTimeError:
+        return False
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    return True
 
 
 def natural_key(text: str) -> str:
@@ -132,7 +195,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
             warnings.simplefilter("error")
             # DOTALL: a folder's name may hold a newline, and "." has to get over it.
             regex = re.compile(pattern, re.IGNORECASE | re.DOTALL)
-    except (re.error, OverflowError, RecursionError, Warning) as exc:
+    except (re.error, ValueError, OverflowError, RecursionError, Warning) as exc:
         raise PatternError(
             f"The pattern {pattern!r} is not a regular expression: {exc}.", presets
         ) from exc

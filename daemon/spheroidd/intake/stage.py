@@ -300,7 +300,8 @@ class Intake:
             # In natural order, so that a backlog is worked in the order of time.
             new.sort(key=lambda found: natural_key(found.path))
             self._ledger.arrive(self._stored_root, [(f.path, f.size, f.mtime_ns) for f in new], now)
-            self._log.info("images seen", count=len(new), folder=self._root)
+            for found in new:
+                self._log.info("image seen", path=printable(found.path), bytes=found.size)
 
     def _no_native_events(self, message: str) -> None:
         self._log.warning("polling", folder=self._root, reason=message)

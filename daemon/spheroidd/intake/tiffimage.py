@@ -8,6 +8,7 @@ byte counts against the file.
 
 import logging
 import math
+import reprlib
 from datetime import datetime
 from io import BytesIO
 from typing import Any
@@ -33,6 +34,8 @@ _SAMPLES = {_MINISWHITE: (1, 2), _MINISBLACK: (1, 2), _RGB: (3, 4), _PALETTE: (1
 _DTYPES: dict[int, type[np.generic]] = {1: np.bool_, 8: np.uint8, 16: np.uint16}
 
 _WAIT = "The instrument may still be writing it; otherwise export it again."
+# Reading each directory of a stack that is refused anyway takes time; a file may hold millions.
+_MOST_DIRECTORIES = 1000
 # No encoder ends a strip with this many zero bytes: runs of zeros are what they shorten.
 _ENCODED_ZEROS = 16
 
@@ -59,8 +62,10 @@ def decode_tiff(data: bytes, max_megapixels: float, accept_zeros: bool) -> Raste
 
 def _only_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
     """The one full-size image; thumbnails and pyramid levels beside it don't count."""
-    pages = [page for page in map(tiff.pages.get, range(len(tiff.pages))) if not page.subfiletype]
-    count = len(pages)
+    count, pages = len(tiff.pages), []
+    if count <= _MOST_DIRECTORIES:
+        pages = [page for page in map(tiff.pages.get, range(count)) if not page.subfiletype]
+        count = len(pages)
     if count == 1:
         # ImageJ and tifffile write stacks that have one directory for many planes.
         metadata = [tiff.imagej_metadata or {}, *(tiff.shaped_metadata or ())]
@@ -82,13 +87,13 @@ def _only_page(tiff: tifffile.TiffFile) -> tifffile.TiffPage:
 def _check_kind(page: tifffile.TiffPage) -> None:
     kind = ""
     if page.dtype not in _DTYPES.values() or page.bitspersample not in _DTYPES:
-        kind = f"{page.bitspersample!r}-bit {_number_kind(page)} samples"
+        kind = f"{_called(page.bitspersample)}-bit {_number_kind(page)} samples"
     elif page.compression not in _COMPRESSIONS:
         kind = f"the compression {_called(page.compression)}"
     elif page.samplesperpixel not in _SAMPLES.get(page.photometric, ()) or (
         page.photometric == _YCBCR and page.compression != _JPEG
     ):
-        kind = f"{page.samplesperpixel!r} samples per pixel as {_called(page.photometric)}"
+        kind = f"{_called(page.samplesperpixel)} samples per pixel as {_called(page.photometric)}"
     if kind:
         raise ImageError(
             f"The TIFF has {kind}, which is not supported.",
@@ -98,9 +103,9 @@ def _check_kind(page: tifffile.TiffPage) -> None:
 
 
 def _called(code: object) -> str:
-    """A tag's value by name; a damaged one may be anything."""
+    """A tag's value by name; a damaged one may be anything, thousands of numbers too."""
     name = getattr(code, "name", None)
-    return name if isinstance(name, str) else repr(code)
+    return name if isinstance(name, str) else reprlib.repr(code)
 
 
 def _number_kind(page: tifffile.TiffPage) -> str:

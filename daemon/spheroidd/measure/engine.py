@@ -239,6 +239,10 @@ def _as_message(image: ImageInput) -> Message:
 
 def _info(replies: Replies) -> PipelineInfo:
     reply = replies[-1]
+    texts = [reply["sha256"], *reply["objects"], *reply["measured"], *reply["modules"]]
+    texts += [*reply["images"], *reply["images"].values()]
+    if not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"a pipeline that is {reply!r:.80}")
     return PipelineInfo(
         reply["sha256"],
         dict(reply["images"]),

@@ -179,7 +179,7 @@ class JudgeStage:
                     "another object is the spheroid",
                     plate=plate,
                     well=well,
-                    path=frame.path,
+                    path=printable(frame.path),
                     was=frame.object_number,
                     now=verdict.spheroid,
                 )

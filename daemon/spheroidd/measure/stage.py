@@ -89,7 +89,7 @@ class MeasureStage:
 
     def step(self, now: float) -> bool:
         """Measure one batch, if one is due; returns whether there was one."""
-        if now < self._refused_until:
+        if 0 < self._refused_until - now <= _REFUSED_SECONDS:  # the clock may be set back
             return False
         due = next_batch(
             self._ledger.pending_plates(),
@@ -220,6 +220,14 @@ class MeasureStage:
         nothing goes well, it is tried again for ever.
         """
         ids = [image.id for image in images]
+        for image in images:
+            self._log.warning(
+                "handed back",
+                plate=image.plate,
+                well=image.well,
+                path=printable(image.path),
+                reason=str(error).partition("\n")[0],
+            )
         if isinstance(error, (OSError, sqlite3.Error)):  # the disk, too many open files
             self._ledger.release(ids)
             return

@@ -1,5 +1,6 @@
 """What, how far, how healthy: one snapshot for people (`status`) and machines (`--json`)."""
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -7,26 +8,60 @@ from spheroidd.store import reading
 from spheroidd.store.reader import Reader, Row
 
 _HEARTBEAT_LIMIT_SECONDS = 60.0
+_START_LIMIT_SECONDS = 300.0  # a large model on a slow disk; no heart beats meanwhile
+_LATENCY_OF = 100  # images
 
 
 def snapshot(reader: Reader, now: float) -> dict[str, Any]:
     """Everything `status` shows, in plain values that JSON can hold.
 
     Returns:
-        `daemon` (with `running`), `folders`, `plates` (images seen, waiting, segmented,
-        measured, failed, to_review, excluded), `totals` of the same, the newest `failures`, and
-        how many images were `gone` before they could be read.
+        `daemon` (with `running`), `conditions` of its parts, `folders`, `plates` (images seen,
+        waiting, segmented, measured, failed, to_review, excluded), `totals` of the same, the
+        newest `failures`, `failure_groups` by reason, how many images were `gone` before they
+        could be read, `alerts_open`, `last_image_at` and `latency`.
     """
     plates = [_progress(row) for row in reading.plate_counts(reader)]
     keys = ("seen", "waiting", "segmented", "measured", "failed", "to_review", "excluded")
     return {
-        "daemon": _daemon(reading.service(reader), now),
+        "daemon": daemon(reading.service(reader), now),
+        "conditions": reading.conditions(reader),
         "folders": reading.folders(reader),
         "plates": plates,
         "totals": {key: sum(plate[key] for plate in plates) for key in keys},
         "failures": reading.failures(reader),
+        "failure_groups": reading.failure_groups(reader),
         "gone": reading.gone(reader),
+        "alerts_open": reading.alerts_open(reader),
+        "last_image_at": reading.last_image_at(reader),
+        "latency": latency(reading.last_measured(reader, _LATENCY_OF)),
     }
+
+
+def latency(rows: list[Row]) -> dict[str, Any]:
+    """How long images took from being seen to being measured.
+
+    Args:
+        rows: `seen_at` and `measured_at` of each.
+
+    Returns:
+        `images`, `median_seconds`, `p95_seconds` (nearest rank); None where there are none.
+    """
+    taken = sorted(
+        # a clock that was set back makes no image faster than light
+        max(0.0, seconds_of(row["measured_at"]) - seconds_of(row["seen_at"]))
+        for row in rows
+    )
+
+    def rank(share: float) -> float | None:
+        return round(taken[math.ceil(share * len(taken)) - 1], 3) if taken else None
+
+    return {"images": len(taken), "median_seconds": rank(0.5), "p95_seconds": rank(0.95)}
+
+
+def seconds_of(stored: str) -> float:
+    """A time as the database has it, in seconds since the epoch."""
+    return datetime.fromisoformat(stored).timestamp()
 
 
 def _progress(row: Row) -> dict[str, Any]:
@@ -46,10 +81,13 @@ def _progress(row: Row) -> dict[str, Any]:
     }
 
 
-def _daemon(row: Row | None, now: float) -> dict[str, Any]:
+def daemon(row: Row | None, now: float) -> dict[str, Any]:
+    """The daemon that runs or ran last, and whether it is `running`: not ended, nor silent."""
     if row is None:
         return {"running": False}
-    silent = now - datetime.fromisoformat(row["heartbeat_at"]).timestamp()
-    running = row["stopped_at"] is None and silent < _HEARTBEAT_LIMIT_SECONDS
+    silent = now - seconds_of(row["heartbeat_at"])
+    limit = _START_LIMIT_SECONDS if row["phase"] == "starting" else _HEARTBEAT_LIMIT_SECONDS
+    # a heartbeat from the future was written before the clock was set back: silence, too
+    running = row["stopped_at"] is None and abs(silent) < limit
     shown = {key: value for key, value in row.items() if key != "id"}
     return {"running": running, "silent_seconds": round(silent, 1), **shown}

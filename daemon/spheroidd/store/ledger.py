@@ -121,12 +121,21 @@ class Ledger(Arrivals):
         return again
 
     def retry_due(self, now: float) -> int:
-        """Bring back what failed and whose time has come; returns how many."""
+        """Bring back what failed and whose time has come; returns how many.
+
+        A next try further off than its back-off was set before the clock went back, so its
+        time has come too: nobody knows how much of it was left.
+        """
         values = {"at": timestamp(now)}
-        due = "SELECT 1 FROM images WHERE state = 'failed' AND next_try_at <= :at LIMIT 1"
+        condition = "(next_try_at <= :at OR next_try_at > CASE"
+        for attempts, wait in enumerate(BACK_OFF, start=1):
+            values[f"after_{attempts}"] = timestamp(now + wait)
+            condition += f" WHEN attempts <= {attempts} THEN :after_{attempts}"
+        condition += f" ELSE :after_{len(BACK_OFF)} END)"
+        due = f"SELECT 1 FROM images WHERE state = 'failed' AND {condition} LIMIT 1"  # noqa: S608
         if not self._db.rows(due, values):
             return 0  # the usual case, and it takes no write lock
-        return self._bring_back("next_try_at <= :at", values, now, "due for retry")
+        return self._bring_back(condition, values, now, "due for retry")
 
     def look_again(self, now: float) -> int:
         """At start: what was set aside gets a fresh try, for the configuration, the disk,

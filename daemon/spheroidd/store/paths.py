@@ -3,11 +3,14 @@
 A Linux file name is bytes and need not be UTF-8.  Python shows a stray byte 0xNN
 as the lone surrogate U+DCNN, which SQLite refuses.  Here it is stored as the
 private character U+F7NN instead (the ranges map one to one), so the text can be
-turned back and the file opened.
+turned back and the file opened.  A name that has U+F7NN itself is stored as if each byte
+of that character were a stray one, so that what comes back is the same name, byte by byte.
 """
 
-_TO_STORED = {0xDC80 + n: 0xF780 + n for n in range(0x80)}
-_TO_REAL = {stored: real for real, stored in _TO_STORED.items()}
+_TO_REAL = {0xF780 + n: 0xDC80 + n for n in range(0x80)}
+_TO_STORED: dict[int, str] = {real: chr(stored) for stored, real in _TO_REAL.items()} | {
+    taken: "".join(chr(0xF700 + byte) for byte in chr(taken).encode()) for taken in _TO_REAL
+}
 
 
 def to_stored(path: str) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from spheroidd.errors import StoreError
+from spheroidd.store.soundness import damaged, is_damaged
 
 Row = dict[str, Any]
 BUSY_SECONDS = 30.0
@@ -22,8 +23,10 @@ class Reader:
         """Open the database.
 
         Raises:
-            StoreError: it is not there, can't be read, or is still as an older spheroidd left it.
+            StoreError: it is not there, can't be read, is damaged, or is still as an older
+                spheroidd left it.
         """
+        self._path = path
         try:
             if not path.is_file():
                 raise StoreError(
@@ -36,6 +39,8 @@ class Reader:
             self._connection.execute("SELECT 1 FROM images LIMIT 1")
             self._refuse_older(path)
         except (OSError, sqlite3.Error) as error:
+            if is_damaged(error):
+                raise damaged(path, error) from error
             hint = READ_AS_DAEMON if is_forbidden(error) else ""
             raise StoreError(f"The database {path} can't be read: {error}.", hint) from error
 
@@ -53,8 +58,17 @@ class Reader:
             )
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
-        """All rows of a SELECT, as dictionaries."""
-        return rows_of(self._connection, sql, parameters)
+        """All rows of a SELECT, as dictionaries.
+
+        Raises:
+            DamagedError: the file is not what it was.
+        """
+        try:
+            return rows_of(self._connection, sql, parameters)
+        except sqlite3.Error as error:
+            if is_damaged(error):
+                raise damaged(self._path, error) from error
+            raise
 
     def close(self) -> None:
         self._connection.close()

@@ -3,6 +3,7 @@
 from spheroidd.store.reader import Reader, Row
 
 GONE = "gone before it was read"  # the reason that `Arrivals.gone` writes
+STAGES = ("waiting", "ready", "segmented")  # where an image can fail
 
 GROWTH_COLUMNS = (
     "plate",
@@ -21,6 +22,9 @@ GROWTH_COLUMNS = (
     "pipeline",
     "measured_at",
 )
+
+# In the words of the index `images_plate`.
+_OF_PLATE = "FROM images f WHERE f.plate = g.plate AND f.state <> 'superseded'"
 
 
 def growth(reader: Reader, plate: str | None = None) -> list[Row]:
@@ -44,20 +48,46 @@ def outlines(reader: Reader, plate: str) -> list[Row]:
 
 def plate_counts(reader: Reader) -> list[Row]:
     """Per plate: images seen, how many are in which state, how many are excluded and how many
-    wait for review (as `reviewing.flagged` says); natural order."""
-    return reader.rows(
-        "SELECT i.plate, count(*) AS seen, sum(i.state = 'waiting') AS waiting,"
-        " sum(i.state = 'ready') AS ready, sum(i.state = 'segmented') AS segmented,"
-        " sum(i.state = 'measured') AS measured, sum(i.state = 'failed') AS failed,"
-        " count(DISTINCT i.well) AS wells, min(i.captured_at) AS first_at,"
-        " max(i.captured_at) AS last_at,"
-        " count(m.id) FILTER (WHERE i.excluded) AS excluded,"
-        " count(m.id) FILTER (WHERE m.flags <> '' AND m.decision IS NULL AND NOT i.excluded)"
-        " AS to_review"
-        " FROM images i LEFT JOIN measurements m"
-        " ON m.image_id = i.id AND m.current = 1 AND i.state = 'measured'"
-        " WHERE i.state <> 'superseded' GROUP BY i.plate ORDER BY min(i.plate_key), i.plate"
+    wait for review (as `reviewing.flagged` says); natural order.
+
+    Counted in the order of the index `images_state`, which alone is read: a month's images are
+    too many to read each row of them.
+    """
+    rows = reader.rows(
+        "SELECT plate, sum(n) AS seen,"  # noqa: S608
+        " coalesce(sum(n) FILTER (WHERE state = 'waiting'), 0) AS waiting,"
+        " coalesce(sum(n) FILTER (WHERE state = 'ready'), 0) AS ready,"
+        " coalesce(sum(n) FILTER (WHERE state = 'segmented'), 0) AS segmented,"
+        " coalesce(sum(n) FILTER (WHERE state = 'measured'), 0) AS measured,"
+        " coalesce(sum(n) FILTER (WHERE state = 'failed'), 0) AS failed,"
+        " count(DISTINCT well) AS wells,"
+        f" (SELECT min(f.captured_at) {_OF_PLATE}) AS first_at,"
+        f" (SELECT max(f.captured_at) {_OF_PLATE}) AS last_at,"
+        " coalesce(sum(n) FILTER (WHERE excluded AND state = 'measured'), 0) AS excluded"
+        " FROM (SELECT state, plate, well, excluded, count(*) AS n FROM images"
+        "  WHERE state <> 'superseded' GROUP BY state, plate, well, excluded) AS g"
+        f" GROUP BY plate ORDER BY (SELECT f.plate_key {_OF_PLATE} LIMIT 1), plate"
     )
+    waiting = _to_review(reader)
+    return [{**row, "to_review": waiting.get(row["plate"], 0)} for row in rows]
+
+
+def state_counts(reader: Reader) -> dict[str, int]:
+    """State → images in it, of the states that count; those without any have 0."""
+    rows = reader.rows("SELECT state, count(*) AS n FROM images GROUP BY state")
+    found = {row["state"]: row["n"] for row in rows}
+    return {state: found.get(state, 0) for state in (*STAGES, "measured", "failed")}
+
+
+def _to_review(reader: Reader) -> dict[str, int]:
+    """Plate → measurements that wait to be looked at; CROSS JOIN: from the few that are
+    flagged to their images, not the other way round."""
+    rows = reader.rows(
+        "SELECT i.plate, count(*) AS n FROM measurements m CROSS JOIN images i"
+        " ON i.id = m.image_id AND i.state = 'measured' AND NOT i.excluded"
+        " WHERE m.current AND m.flags <> '' AND m.decision IS NULL GROUP BY i.plate"
+    )
+    return {row["plate"]: row["n"] for row in rows}
 
 
 def failures(reader: Reader, limit: int = 20) -> list[Row]:
@@ -65,6 +95,23 @@ def failures(reader: Reader, limit: int = 20) -> list[Row]:
     return reader.rows(
         "SELECT plate, well, path, reason, attempts, next_try_at FROM images"
         " WHERE state = 'failed' ORDER BY id DESC LIMIT :limit",
+        {"limit": limit},
+    )
+
+
+def failure_groups(reader: Reader, limit: int = 5) -> list[Row]:
+    """Failed images by reason, the most frequent first.
+
+    Returns:
+        Rows of reason (without the image's own path), count, set_aside (how many of them are
+        not tried again by themselves), next_try_at (the first of the others), path (of the
+        newest one).
+    """
+    return reader.rows(
+        "SELECT replace(replace(reason, char(39) || path || char(39) || ': ', ''), path, '…')"
+        " AS reason, count(*) AS count, sum(next_try_at IS NULL) AS set_aside,"
+        " min(next_try_at) AS next_try_at, path, max(id) AS id"
+        " FROM images WHERE state = 'failed' GROUP BY 1 ORDER BY count DESC, id DESC LIMIT :limit",
         {"limit": limit},
     )
 
@@ -92,3 +139,53 @@ def folders(reader: Reader) -> list[Row]:
 def conditions(reader: Reader) -> list[Row]:
     """Every part of the service and how it is, what is ill first, the oldest trouble first."""
     return reader.rows("SELECT * FROM conditions ORDER BY trouble = '', since, name")
+
+
+def alerts_open(reader: Reader) -> int:
+    """Alerts that were raised and have not ended."""
+    return int(reader.rows("SELECT count(*) AS n FROM alerts WHERE ended_at IS NULL")[0]["n"])
+
+
+def last_image_at(reader: Reader) -> str | None:
+    """When the newest image was seen; None where there is none."""
+    rows = reader.rows("SELECT seen_at FROM images ORDER BY id DESC LIMIT 1")
+    return rows[0]["seen_at"] if rows else None
+
+
+def last_measured(reader: Reader, limit: int = 100) -> list[Row]:
+    """The images measured last as they arrived (not again): seen_at, measured_at."""
+    return reader.rows(
+        "SELECT i.seen_at, m.measured_at FROM measurements m"
+        " JOIN images i ON i.id = m.image_id"
+        " JOIN runs r ON r.id = m.run_id AND r.kind = 'live'"
+        " ORDER BY m.id DESC LIMIT :limit",
+        {"limit": limit},
+    )
+
+
+def steps_since(reader: Reader, last: int = 0) -> Row:
+    """How often images took which step after transition `last`; nothing is removed from there,
+    so what is added up over several calls only ever grows.
+
+    Returns:
+        last (the newest transition), seen, measured, and how many failed at each stage:
+        failed_waiting, failed_ready, failed_segmented.
+    """
+    failed = ", ".join(
+        f"coalesce(sum(to_state = 'failed' AND from_state = '{stage}'), 0) AS failed_{stage}"
+        for stage in STAGES
+    )
+    [row] = reader.rows(
+        "SELECT coalesce(max(id), :last) AS last,"  # noqa: S608
+        " coalesce(sum(from_state IS NULL), 0) AS seen,"
+        f" coalesce(sum(to_state = 'measured'), 0) AS measured, {failed}"
+        " FROM transitions WHERE id > :last",
+        {"last": last},
+    )
+    return row
+
+
+def damage(reader: Reader, limit: int = 5) -> list[str]:
+    """What SQLite finds wrong with the database, in its words; empty: nothing.  Reads it all."""
+    rows = reader.rows(f"PRAGMA quick_check({limit:d})")
+    return [said for row in rows if (said := str(row["quick_check"])) != "ok"]

@@ -128,6 +128,14 @@ class Results:
                 (outcome, timestamp(now), batch_id),
             )
 
+    def unrecorded_batches(self) -> list[tuple[str, int]]:
+        """Plate and number of open batches that no area was stored of."""
+        rows = self._db.rows(
+            "SELECT plate, id FROM batches WHERE outcome IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM measurements WHERE batch_id = batches.id)"
+        )
+        return [(row["plate"], row["id"]) for row in rows]
+
     def abandon_batches(self, now: float) -> int:
         """At start: batches that a killed daemon left open say so."""
         with self._db.write() as sql:

@@ -84,12 +84,11 @@ def live_work(reader: Reader, now: float) -> int:
     """
     rows = reader.rows(
         "SELECT heartbeat_at, (SELECT count(*) FROM images"
-        " WHERE state IN ('waiting', 'ready', 'segmented', 'failed')"  # as the index says it
-        " AND state IN ('ready', 'segmented')"
+        " WHERE state IN ('ready', 'segmented')"
         " AND (state = 'ready' OR claimed_at IS NOT NULL)) AS work"
         " FROM service WHERE stopped_at IS NULL"
     )
     if not rows:
         return 0
     silent = now - datetime.fromisoformat(rows[0]["heartbeat_at"]).timestamp()
-    return int(rows[0]["work"]) if silent < _SILENT_SECONDS else 0
+    return int(rows[0]["work"]) if abs(silent) < _SILENT_SECONDS else 0

@@ -26,4 +26,10 @@ CREATE TABLE alerts (
 );
 -- one open alert per key
 CREATE UNIQUE INDEX alerts_open ON alerts (key) WHERE ended_at IS NULL;
+
+-- What is in which state, and all that `status` counts, so that no row need be read for it.
+DROP INDEX images_work;
+CREATE INDEX images_state ON images (state, plate, well, excluded);
+CREATE INDEX measurements_flagged ON measurements (image_id)
+    WHERE current AND flags <> '' AND decision IS NULL;
 """

@@ -7,7 +7,9 @@ import sys
 from typing import TextIO, cast
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+
+from spheroidd.system.repeats import Repeats
 
 # syslog's severities, as journald reads them from a `<N>` prefix
 _PRIORITY = {"debug": 7, "info": 6, "warning": 4, "error": 3, "exception": 3, "critical": 2}
@@ -20,24 +22,35 @@ def open_log(level: str, form: str, stream: TextIO | None = None) -> FilteringBo
         level: `debug`, `info`, `warning` or `error`.
         form: `console`, `json`, or `auto` (console on a terminal).
         stream: where to; standard error when None.
+
+    All but the console hold back what is said again and again, see `repeats`.
     """
     real = sys.stderr if stream is None else stream
     target = cast(TextIO, _Forgiving(real))
     console = form == "console" or (form == "auto" and real.isatty())
-    processors: list[Processor] = [
-        structlog.processors.add_log_level,
+    first: list[Processor] = [structlog.processors.add_log_level]
+    rest: list[Processor] = [
         structlog.processors.TimeStamper(fmt="iso", utc=not console),
         structlog.processors.StackInfoRenderer(),
     ]
-    if console:
-        processors.append(structlog.dev.ConsoleRenderer(colors=real.isatty()))
-    else:
-        processors += [
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
-        ]
-        if os.environ.get("JOURNAL_STREAM"):
-            processors.append(_prioritise)
+    if console:  # somebody is looking on: nothing is held back
+        rest.append(structlog.dev.ConsoleRenderer(colors=real.isatty()))
+        return _logger(target, level, first + rest)
+    rest += [
+        structlog.processors.format_exc_info,
+        structlog.processors.JSONRenderer(ensure_ascii=False, default=str),
+    ]
+    if os.environ.get("JOURNAL_STREAM"):
+        rest.append(_prioritise)
+    unlimited = _logger(target, level, first + rest)
+
+    def summary(severity: str, line: EventDict) -> None:
+        getattr(unlimited, severity)(line.pop("event"), **line)
+
+    return _logger(target, level, [*first, Repeats(summary), *rest])
+
+
+def _logger(target: TextIO, level: str, processors: list[Processor]) -> FilteringBoundLogger:
     log: FilteringBoundLogger = structlog.wrap_logger(
         structlog.WriteLogger(target),
         processors=processors,

@@ -25,6 +25,7 @@ def make_backup(
     Raises:
         StoreError: it can't be made; says why.
     """
+    _require(database)
     with _own_words(folder):
         if not folder.is_dir():
             folder.mkdir()
@@ -41,8 +42,7 @@ def back_up_to(database: Path, path: Path, tell: Tell = lambda _done, _of: None)
     Raises:
         StoreError: it can't be made, or there is such a file already.
     """
-    if not database.is_file():
-        raise StoreError(f"There is no database {database} yet.", "There is nothing to back up.")
+    _require(database)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     with _own_words(path.parent):
         copy_database(database, temporary, tell)
@@ -60,6 +60,11 @@ def give_to_owner_of(like: Path, *paths: Path) -> None:
         status = like.stat()
         for path in paths:
             os.chown(path, status.st_uid, status.st_gid)
+
+
+def _require(database: Path) -> None:
+    if not database.is_file():
+        raise StoreError(f"There is no database {database} yet.", "There is nothing to back up.")
 
 
 @contextlib.contextmanager
@@ -131,7 +136,7 @@ class BackupStage:
         """Remove what a killed process left half made."""
         with contextlib.suppress(OSError):
             for path in self._folder.glob(".spheroidd-*.db.*.part"):
-                if abs(time.time() - path.stat().st_mtime) > _LEFT_OVER_SECONDS:
+                if abs(now - path.stat().st_mtime) > _LEFT_OVER_SECONDS:
                     path.unlink()
 
     def step(self, now: float) -> bool:
@@ -178,9 +183,13 @@ class BackupStage:
 
     def _rotate(self, newest: Path) -> None:
         """The new one stays whatever its name says of its age, and of the others the youngest."""
-        for old in self._surplus(newest):
-            old.path.unlink(missing_ok=True)
-            self._log.info("old backup removed", path=str(old.path))
+        try:
+            for old in self._surplus(newest):
+                old.path.unlink(missing_ok=True)
+                self._log.info("old backup removed", path=str(old.path))
+        except OSError as error:
+            self.trouble = f"old backups can't be removed: {error}"
+            self._log.error("old backups can't be removed", reason=str(error))
 
     def _surplus(self, newest: Path) -> list[Backup]:
         others = [one for one in backups_in(self._folder) if one.path != newest]

@@ -6,6 +6,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from spheroidd.errors import StoreError
@@ -17,6 +18,7 @@ from spheroidd.upkeep.backup import give_to_owner_of
 # images/<plate>/<well>/<name>.<image>.<kind>.<ending>, and batches/<plate>/<batch>
 _PICTURE = re.compile(r".*\.(\d+)\.[a-z]+\.(?:png|jpg)")
 _BATCH = re.compile(r"\d{6,}")
+_WRITING_SECONDS = 60.0  # an original is written a moment before the database hears of it
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,12 @@ def restore(
         give_to_owner_of(state.root, fresh)
         contents, before = contents_of(fresh), _before(state.database)
         aside = _new_folder(state.root, now)
-        files = _put_aside(state, contents, aside)
-        _swap(state.database, fresh, aside)
+        try:
+            files = _put_aside(state, contents, aside)
+            _swap(state.database, fresh, aside)
+        except BaseException:
+            _take_back(state.root, aside)
+            raise
     except OSError as error:
         raise StoreError(
             f"{backup} can't be restored: {error.strerror or error} ({error.filename}).",
@@ -99,21 +105,60 @@ def _new_folder(root: Path, now: float) -> Path:
 
 
 def _put_aside(state: StateFolder, contents: Contents, aside: Path) -> int:
-    """Move what the backup knows nothing of; the same number will mean another image."""
-    moved = 0
-    for path in _unknown(state.root, contents):
+    """Move what the backup knows nothing of; returns how many pictures and batches."""
+    unknown = list(_unknown(state.root, contents))
+    strange = [path for path in state.handover.glob("*.npy") if not _belongs(path, contents)]
+    for path in unknown + strange:
         place = aside / path.relative_to(state.root)
         place.parent.mkdir(parents=True, exist_ok=True)
         path.rename(place)
-        moved += 1
-    # An original on its way is made again from the image; one of another image, under the same
-    # number, would be measured in its place.
-    for path in sorted(state.handover.glob("*.npy")):
-        place = aside / state.handover.name / path.name
-        if not _belongs(path, contents):
-            place.parent.mkdir(exist_ok=True)
-            path.rename(place)
-    return moved
+    return len(unknown)
+
+
+def _belongs(original: Path, contents: Contents) -> bool:
+    """Whether an original on its way is of the image that has its number in the backup.
+
+    One that was written later may be another's, and would be measured in its place; without
+    it, it is made again from the image itself.
+    """
+    latest = datetime.fromisoformat(contents.latest).timestamp() if contents.latest else 0.0
+    known = original.stem.isdecimal() and int(original.stem) <= contents.last_image
+    return known and original.stat().st_mtime <= latest + _WRITING_SECONDS
+
+
+def _swap(database: Path, fresh: Path, aside: Path) -> None:
+    """The old database keeps its place until the new one takes it, but not its log: SQLite
+    would play that into the new one."""
+    if database.exists():
+        try:
+            (aside / database.name).hardlink_to(database)
+        except OSError:  # a file system without hard links
+            database.rename(aside / database.name)
+    for ending in ("-wal", "-shm", "-journal"):
+        beside = database.with_name(database.name + ending)
+        if beside.exists():
+            beside.rename(aside / beside.name)
+    fresh.replace(database)
+    for folder in (aside, database.parent):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _take_back(root: Path, aside: Path) -> None:
+    """What was put aside goes back to where it was, as far as the disk allows."""
+    with contextlib.suppress(OSError):
+        for folder, _, names in os.walk(aside, topdown=False):
+            for name in names:
+                path = Path(folder, name)
+                place = root / path.relative_to(aside)
+                if place.exists():  # the database, which never left its place
+                    path.unlink()
+                else:
+                    path.rename(place)
+            Path(folder).rmdir()
 
 
 def _unknown(root: Path, contents: Contents) -> Iterator[Path]:
