@@ -40,6 +40,7 @@ from spheroidd.warming import keeping_white, warm_engine, warm_recipe
 
 # A batch that is late is given up and its worker replaced; only beyond that a part is stuck.
 _BATCH_MARGIN_SECONDS = 300.0
+_COPY_SECONDS = 3600.0  # a backup of gigabytes on a slow disk
 
 
 def build(
@@ -89,7 +90,7 @@ def build(
         reserve=reserve,
         work=_work_loops(config, segment, measure, judge, reserve, log),
         around=[loop for _, loop in watched]
-        + [Loop(name, keeper, log) for name, keeper in keepers.items()],
+        + [Loop(name, part, log, deadline=_COPY_SECONDS) for name, part in keepers.items()],
         keepers=keepers,
         monitor=monitor,
     )

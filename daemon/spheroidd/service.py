@@ -25,6 +25,7 @@ from spheroidd.store.alerting import previous_end
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health
+from spheroidd.store.soundness import require_sound
 from spheroidd.system.lock import only_one
 from spheroidd.system.notify import notify, notify_ready, notify_reloading
 from spheroidd.system.signals import Signals, service_signals
@@ -57,7 +58,7 @@ def run(
     folder.create()
     with (
         only_one(folder.lock),
-        Database(folder.database) as database,
+        _sound(folder, settings.now) as database,
         service_signals() as signals,
     ):
         previous = previous_end(database)
@@ -75,6 +76,14 @@ def run(
             raise
         health.ended(time.time(), "stopped")
     return 3 if finished is not None and failed and not signals.stopping.is_set() else 0
+
+
+def _sound(folder: StateFolder, config: Config) -> Database:
+    """The database, looked at before anything is written to it; that may take minutes."""
+    require_sound(
+        folder.database, config.backup.folder, lambda: notify("EXTEND_TIMEOUT_USEC=60000000")
+    )
+    return Database(folder.database)
 
 
 def _life(
@@ -131,6 +140,8 @@ def _wait(
             if parts.finished is not None and parts.finished() and is_idle(parts, signals.stopping):
                 return True
         except (OSError, sqlite3.Error) as error:
+            if isinstance(error, SpheroiddError) and error.fatal:
+                raise  # a damaged database mends itself no more
             log.error("the state folder can't be used; trying again", reason=str(error))
             # It answers, if only with an error: a restart would mend nothing, so systemd is
             # told that all is being done.

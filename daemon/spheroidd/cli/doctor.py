@@ -70,6 +70,10 @@ def _sum_up(found: "list[Finding]") -> None:
         sum(finding.level == level for finding in found) for level in ("wrong", "warning")
     )
     if wrong:
-        say(f"{wrong} wrong, {warnings} warnings", "bold red")
+        say(f"{wrong} wrong, {_warned(warnings)}", "bold red")
     else:
-        say(f"nothing is wrong, {warnings} warnings", "yellow" if warnings else "green")
+        say(f"nothing is wrong, {_warned(warnings)}", "yellow" if warnings else "green")
+
+
+def _warned(count: int) -> str:
+    return "1 warning" if count == 1 else f"{count} warnings"

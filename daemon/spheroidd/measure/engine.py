@@ -1,5 +1,6 @@
 """CellProfiler as seen from the daemon: one warm worker, asked one batch at a time."""
 
+import errno
 import re
 import sys
 import time
@@ -12,6 +13,8 @@ from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.process import LADDER, Child, Log, Message, WorkerFailedError
 from spheroidd.measure.supervision import Limits, Supervisor
 
+# How the worker's Python words that a disk is full.
+_NO_ROOM = (f"[Errno {errno.ENOSPC}]", f"[Errno {errno.EDQUOT}]")
 WORKER = Path(__file__).parent / "worker" / "worker.py"
 # How the worker names its pictures of labels; the daemon reads and removes nothing else.
 _LABELS = re.compile(r"labels-[^/]*\.png")
@@ -262,6 +265,7 @@ def _outcome(key: str, said: Mapping[str, Any]) -> ImageOutcome:
     error, labels = said["error"], said.get("labels")
     if not (error is None or isinstance(error, str)):
         raise ValueError(f"an error that is {error!r:.40}")
+    _refuse_full_disk(error)
     if labels is not None and not _LABELS.fullmatch(Path(labels).name):
         raise ValueError(f"labels in {labels!r:.80}")
     objects = {}
@@ -295,8 +299,19 @@ def _is_finite(value: float) -> bool:
     return -sys.float_info.max <= value <= sys.float_info.max  # holds for long integers too
 
 
+def _refuse_full_disk(error: object) -> None:
+    """No image, no pipeline and no worker is to blame where there is no room to write.
+
+    Raises:
+        OSError: whoever waits for the disk goes on when there is.
+    """
+    if isinstance(error, str) and any(number in error for number in _NO_ROOM):
+        raise OSError(errno.ENOSPC, f"CellProfiler: {error}")
+
+
 def _error_of(reply: Mapping[str, object], pipeline: Path) -> EngineError:
     error = reply.get("error")
+    _refuse_full_disk(error)
     if reply.get("kind") == "pipeline":
         return PipelineError(
             f"Pipeline '{pipeline}' can't be used: {error}.",
