@@ -64,7 +64,7 @@ def half_a_picture(kind: str) -> Callable[[Point], None]:
         real = Pillow.Image.save
 
         def save(picture: Pillow.Image, place: Any, *rest: Any, **options: Any) -> None:
-            name = str(getattr(place, "name", place))
+            name = str(place if isinstance(place, str | Path) else place.name)  # or a file
             if f".{kind}." in Path(name).name and point.reached():
                 content = io.BytesIO()
                 real(picture, content, *rest, **options)
