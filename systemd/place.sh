@@ -12,6 +12,9 @@ cp README.md "$documents/"
 for one in systemd/drop-ins/*.conf; do
     sed "s|/opt/spheroidd|$prefix|g" "$one" > "$documents/drop-ins/${one##*/}"
 done
+# So that people find the command.
+mkdir -p "$destdir/usr/local/bin"
+ln -sfn "$prefix/venv/bin/spheroidd" "$destdir/usr/local/bin/spheroidd"
 # What somebody has edited stays as it is.
 config=$destdir/etc/spheroidd/config.yaml
 test -e "$config" || cp config.example.yaml "$config"

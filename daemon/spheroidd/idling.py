@@ -1,14 +1,19 @@
-"""Is there nothing left to do?  For `--until-idle`."""
+"""Waiting for scans, and the question whether there is nothing left to do (`--until-idle`)."""
 
+import contextlib
+import sqlite3
 import threading
 import time
 
 from spheroidd.errors import SpheroiddError
 from spheroidd.parts import Parts
 
+_BEAT_SECONDS = 5.0
+
 
 def await_scans(parts: Parts, numbers: list[int], stopping: threading.Event) -> None:
     """Until every folder has been scanned, or does not answer: that may last for ever."""
+    beat = time.monotonic()
     while not all(
         intake.scanned(number) or intake.silent
         for intake, number in zip(parts.intakes, numbers, strict=True)
@@ -16,6 +21,10 @@ def await_scans(parts: Parts, numbers: list[int], stopping: threading.Event) -> 
         if stopping.wait(0.05):
             return
         parts.look_at_folders(time.time())
+        if time.monotonic() - beat >= _BEAT_SECONDS:  # a first scan may take minutes
+            beat = time.monotonic()
+            with contextlib.suppress(sqlite3.Error):
+                parts.health.update(time.time())
 
 
 def is_idle(parts: Parts, stopping: threading.Event) -> bool:

@@ -91,7 +91,6 @@ class Parts:
             "accelerator",
             self.finder.trouble if self.finder else "",
             "See `nvidia-smi` and the kernel's log; it is tried again every ten minutes.",
-            urgent=True,
         )
         yield Condition("judge", self.judge.trouble, "See the log for the wells.")
         for name, keeper in self.keepers.items():
@@ -101,7 +100,7 @@ class Parts:
                 f"part {loop.name}",
                 loop.trouble or loop.stuck,
                 "See the log; it is tried again.",
-                urgent=loop in self.work,
+                urgent=loop.name in ("segment", "measure"),
             )
 
     def last_words(self, reason: str, now: float) -> None:

@@ -50,14 +50,14 @@ class Settings:
         """
         try:
             return build(self.now)
-        except SpheroiddError as error:
+        except Exception as error:
             if self.now is self._before:
                 raise
             self._refuse(error)
             self.now = self._before
             return build(self.now)
 
-    def _refuse(self, error: SpheroiddError) -> None:
+    def _refuse(self, error: Exception) -> None:
         self.refused = str(error)
         self._log.error(
             "the new configuration can't be used; going on with the old one", reason=self.refused

@@ -25,7 +25,7 @@ from spheroidd.store.alerting import previous_end
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.health import Health
-from spheroidd.store.soundness import require_sound
+from spheroidd.store.soundness import LockedError, require_sound
 from spheroidd.system.lock import only_one
 from spheroidd.system.notify import notify, notify_ready, notify_reloading
 from spheroidd.system.signals import Signals, service_signals
@@ -64,13 +64,20 @@ def run(
         previous = previous_end(database)
 
         def make(config: Config) -> Parts:
-            return build(config, home, folder, database, log, finished, previous)
+            while True:
+                try:
+                    return build(config, home, folder, database, log, finished, previous)
+                except LockedError as error:  # whoever has it will be done some day
+                    log.error("waiting for the database", reason=str(error))
+                    if signals.stopping.wait(_HEARTBEAT_SECONDS):
+                        raise
 
         health = Health(database)
         health.started(time.time(), pid=os.getpid(), version=__version__)
         try:
             while (failed := _life(settings.apply(make), settings, signals, log)) is None:
                 previous = None
+                health.update(time.time(), phase="starting")
         except SpheroiddError as error:
             health.ended(time.time(), "failed", str(error))
             raise
@@ -96,6 +103,8 @@ def _life(
         for loop in parts.loops:
             loop.start()
         await_scans(parts, [1] * len(parts.intakes), signals.stopping)
+        tell_how_it_is(parts, settings, time.time())
+        parts.health.reloaded()
         log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
         notify_ready()
         while not _wait(parts, settings, signals, log):
@@ -104,6 +113,8 @@ def _life(
             again = settings.read_again()
             if again:
                 return None
+            tell_how_it_is(parts, settings, time.time())
+            parts.health.reloaded()
             notify_ready()
         return parts.ledger.counts()["failed"] + len(parts.histories.aside)
     except SpheroiddError as error:
@@ -112,7 +123,12 @@ def _life(
     finally:
         if not again:
             notify("STOPPING=1")
-        stop(parts, log)
+        left = stop(parts, log)
+        if again and left:  # two lives at once would work on the same images
+            raise SpheroiddError(
+                f"{', '.join(left)} did not end, so the new configuration can't be applied.",
+                "The service ends; systemd starts it again, with the new one.",
+            )
 
 
 def _wait(

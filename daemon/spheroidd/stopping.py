@@ -13,8 +13,11 @@ _HAND_BACK_SECONDS = 10.0
 _NO_ANSWER_SECONDS = 5.0
 
 
-def stop(parts: Parts, log: FilteringBoundLogger) -> None:
-    """Let every step in hand end, in the order of the images' life; then hand back."""
+def stop(parts: Parts, log: FilteringBoundLogger) -> list[str]:
+    """Let every step in hand end, in the order of the images' life; then hand back.
+
+    Returns the parts that still have not ended, other than those caught in a folder.
+    """
     log.info("stopping: the work in hand is finished or handed back; again to force")
     for loop in parts.loops:
         loop.ask_to_end()
@@ -30,14 +33,17 @@ def stop(parts: Parts, log: FilteringBoundLogger) -> None:
     parts.measure.stop()
     if parts.monitor is not None:
         parts.monitor.stop()
-    for loop in parts.loops:
-        if loop.name not in _caught(parts):
-            loop.join(_HAND_BACK_SECONDS)
+    left = [
+        loop.name
+        for loop in parts.loops
+        if loop.name not in _caught(parts) and not loop.join(_HAND_BACK_SECONDS)
+    ]
     try:
         parts.ledger.recover()
     except (OSError, sqlite3.Error) as error:  # the next start does it
         log.error("claims are handed back at the next start", reason=str(error))
     log.info("stopped")
+    return left
 
 
 def _ended(loop: Loop, parts: Parts, end: float) -> bool:

@@ -19,6 +19,7 @@ from spheroidd.cli import (
     engine,
     look,
     models,
+    reload,
     remeasure,
     review,
     run,
@@ -64,6 +65,7 @@ def _top(
 
 
 run.add_to(app)
+reload.add_to(app)
 look.add_to(app)
 remeasure.add_to(app)
 runs.add_to(app)

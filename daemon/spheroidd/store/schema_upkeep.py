@@ -27,6 +27,9 @@ CREATE TABLE alerts (
 -- one open alert per key
 CREATE UNIQUE INDEX alerts_open ON alerts (key) WHERE ended_at IS NULL;
 
+-- How often the daemon has read its configuration again; whoever asked for it waits for that.
+ALTER TABLE service ADD COLUMN reloads INTEGER NOT NULL DEFAULT 0;
+
 -- What is in which state, and all that `status` counts, so that no row need be read for it.
 DROP INDEX images_work;
 CREATE INDEX images_state ON images (state, plate, well, excluded);
