@@ -15,7 +15,13 @@ def tell_how_it_is(parts: Parts, settings: Settings, now: float) -> None:
     )
     parts.told.tell([*parts.conditions(), refused], now)
     trouble = "; ".join(filter(None, (parts.troubles(), refused.trouble)))
-    parts.health.update(now, phase="running", trouble=trouble, provider=parts.provider)
+    parts.health.update(
+        now,
+        phase="running",
+        trouble=trouble,
+        provider=parts.provider,
+        reloads=settings.answered,
+    )
     line = ", ".join(f"{count} {state}" for state, count in parts.ledger.counts().items())
     notify(f"STATUS={line}; trouble: {trouble}" if trouble else f"STATUS={line}")
     ping(parts)

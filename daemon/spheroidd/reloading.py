@@ -12,7 +12,8 @@ _T = TypeVar("_T")
 
 
 class Settings:
-    """`now` is in force; `refused` says why a newer one is not."""
+    """`now` is in force; `refused` says why a newer one is not.  `answered`: how often it has been
+    read and applied or refused; whoever asked for it waits for that."""
 
     def __init__(self, load: Callable[[], Config], log: FilteringBoundLogger) -> None:
         """
@@ -26,6 +27,7 @@ class Settings:
         self._log = log
         self.now = self._before = load()
         self.refused = ""
+        self.answered = 0
 
     def read_again(self) -> bool:
         """Read the file again; returns whether there is something new to apply."""

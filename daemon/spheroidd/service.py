@@ -103,9 +103,8 @@ def _life(
         for loop in parts.loops:
             loop.start()
         await_scans(parts, [1] * len(parts.intakes), signals.stopping)
-        tell_how_it_is(parts, settings, time.time())
-        parts.health.reloaded()
         log.info("ready", folders=[str(intake.root) for intake in parts.intakes])
+        settings.answered += 1
         notify_ready()
         while not _wait(parts, settings, signals, log):
             signals.reloading.clear()  # before the file is read: one that comes now is another
@@ -113,8 +112,7 @@ def _life(
             again = settings.read_again()
             if again:
                 return None
-            tell_how_it_is(parts, settings, time.time())
-            parts.health.reloaded()
+            settings.answered += 1
             notify_ready()
         return parts.ledger.counts()["failed"] + len(parts.histories.aside)
     except SpheroiddError as error:

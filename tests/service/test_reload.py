@@ -9,6 +9,8 @@ from running import Daemon
 
 pytestmark = pytest.mark.timeout(300)
 
+REFUSED = "the new configuration can't be used; going on with the old one"
+
 
 def events(daemon: Daemon, name: str) -> int:
     return sum(line["event"] == name for line in daemon.log())
@@ -59,4 +61,25 @@ def test_a_reload_applies_what_is_new_and_refuses_what_is_wrong(
     assert daemon.end() == 0
 
 
-REFUSED = "the new configuration can't be used; going on with the old one"
+def test_the_command_waits_for_the_daemons_answer(daemon: Daemon, pictures: Path) -> None:
+    daemon.configure(segmentation={"model": "u2netp", "refine": False})
+    daemon.start()
+    daemon.wait_until(lambda: events(daemon, "ready") == 1)
+    good = daemon.config.read_text()
+
+    daemon.config.write_text(good.replace("refine: false", "refine: false\n  threshold: 0.4"))
+    assert "in force" in daemon.command("reload").stdout
+    assert events(daemon, "ready") == 2
+
+    daemon.config.write_text(good.replace("u2netp", "birefnet-dis"))  # known, but not fetched
+    refused = daemon.command("reload", check=78).stderr
+    assert "birefnet-dis" in refused
+    assert "goes on with the old" in refused
+
+    daemon.config.write_text("watch: [")
+    pid = daemon.process.pid if daemon.process else 0
+    assert "YAML" in daemon.command("reload", "--pid", str(pid), check=78).stderr
+    daemon.wait_until(lambda: events(daemon, REFUSED) == 2, 60)
+    daemon.config.write_text(good)
+    assert daemon.end() == 0
+    assert "No daemon is running" in daemon.command("reload", check=1).stderr

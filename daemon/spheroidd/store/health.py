@@ -33,11 +33,6 @@ class Health:
         with self._db.write() as sql:
             sql.execute(f"UPDATE service SET {assignments} WHERE id = 1", values)  # noqa: S608
 
-    def reloaded(self) -> None:
-        """The configuration has been read again, and is in force or refused."""
-        with self._db.write() as sql:
-            sql.execute("UPDATE service SET reloads = reloads + 1 WHERE id = 1")
-
     def ended(self, now: float, phase: str, trouble: str = "") -> None:
         """The end: `stopped`, or `failed` with the reason; a database out of reach is let be."""
         with contextlib.suppress(sqlite3.Error):
