@@ -120,6 +120,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def path(sound: Path, tmp_path: Path) -> Path:
     (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "a.1.mask.png").write_bytes(b"x")
     return Path(shutil.copy(sound, tmp_path / sound.name))
 
 
@@ -170,6 +171,41 @@ def test_a_new_or_sound_database_passes(tmp_path: Path) -> None:
     require_sound(path)
     Database(path).close()
     require_sound(path)
+
+
+@pytest.mark.parametrize("trace", ["images/P/A1/a.1.mask.png", "batches/P/000001/Image.csv"])
+def test_a_database_that_vanished_is_not_replaced(tmp_path: Path, trace: str) -> None:
+    path = tmp_path / "spheroidd.db"
+    (tmp_path / "images" / "lost+found").mkdir(parents=True)
+    (tmp_path / "batches").mkdir()
+    require_sound(path)
+    (tmp_path / trace).parent.mkdir(parents=True)
+    (tmp_path / trace).write_bytes(b"x")
+    top = tmp_path / trace.partition("/")[0]
+    with pytest.raises(StoreError, match=f"is missing.*spheroidd restore BACKUP.*aside {top}"):
+        require_sound(path)
+    path.write_bytes(b"")
+    with pytest.raises(DamagedError, match="it is empty"):
+        require_sound(path)
+    path.unlink()
+    top.rename(tmp_path / "aside")
+    require_sound(path)
+
+
+def test_backups_and_a_log_tell_of_a_database_that_vanished(tmp_path: Path) -> None:
+    path, elsewhere = tmp_path / "spheroidd.db", tmp_path / "elsewhere"
+    require_sound(path, elsewhere)
+    for folder, name in ((tmp_path / "backups", "20260102"), (elsewhere, "20260101")):
+        folder.mkdir()
+        backup = folder / f"spheroidd-{name}T000000Z.db"
+        backup.write_bytes(b"")
+        with pytest.raises(StoreError, match=f"is missing.*spheroidd restore .*/{folder.name}/"):
+            require_sound(path, elsewhere)
+        folder.rename(tmp_path / f"{folder.name} aside")
+    require_sound(path, elsewhere)
+    path.with_name("spheroidd.db-wal").write_bytes(b"x")
+    with pytest.raises(StoreError, match=r"is missing.*spheroidd\.db-wal"):
+        require_sound(path)
 
 
 def test_a_large_one_is_checked_unless_its_daemon_ended_well(

@@ -14,8 +14,9 @@ import pytest
 
 from made_up import NOW, measured
 from spheroidd.errors import StoreError
+from spheroidd.store import copying
 from spheroidd.store.backups import backup_name, backups_in
-from spheroidd.store.copying import contents_of, require_room
+from spheroidd.store.copying import contents_of, copy_database, require_room
 from spheroidd.store.database import Database
 from spheroidd.store.soundness import DamagedError
 from spheroidd.upkeep.backup import BackupStage, back_up_to, make_backup
@@ -66,8 +67,8 @@ def test_a_copy_is_of_one_moment_and_nobody_waits_for_it(
         assert of > 20e6
 
     path = make_backup(database.path, tmp_path / "backups", NOW, write_meanwhile)
-    assert steps == sorted(set(steps)), "it never began anew"
-    assert len(steps) >= 5
+    assert steps == sorted(steps), "it never began anew"
+    assert len(set(steps)) >= 5
     found = contents_of(path)
     assert (found.images, found.measured, found.reviews) == (1, 1, 0), "as it was when it began"
     assert contents_of(back_up_to(database.path, tmp_path / "later")).images == 1 + len(steps)
@@ -230,6 +231,108 @@ def test_the_end_of_the_service_waits_for_no_copy(
     one.stop()
     one.step(NOW)
     assert names(tmp_path / "backups") == []
+    assert one.trouble == ""
+
+
+def test_the_end_waits_for_no_check_of_a_copy_either(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(copying, "_STEPS", 1000)
+    grow(database, 2)
+    whole: list[int] = []
+
+    def end_in_the_check(done: int, of: int) -> None:
+        whole.extend([done] * (done == of))
+        if len(whole) == 2:
+            raise InterruptedError("told to end")
+
+    with pytest.raises(InterruptedError, match="told to end"):
+        copy_database(database.path, tmp_path / "copy.db", end_in_the_check)
+    assert not (tmp_path / "copy.db").exists()
+
+
+def test_a_good_backup_by_hand_ends_the_trouble(
+    database: Database, tmp_path: Path, captured_log: Any
+) -> None:
+    folder, clock = tmp_path / "backups", Clock()
+    one = stage(database, folder, captured_log, clock)
+    folder.write_text("in the way")
+    for _ in range(3):
+        step(one, clock, NOW)
+    assert "no backup" in one.trouble
+    folder.unlink()
+    make_backup(database.path, folder, NOW)
+    clock.now += 61  # long before the next try
+    one.step(NOW)
+    assert one.trouble == ""
+    assert len(backups_in(folder)) == 1
+
+
+def test_old_backups_that_can_not_be_removed_are_removed_later(
+    database: Database, tmp_path: Path, captured_log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, clock = tmp_path / "backups", Clock()
+    one = stage(database, folder, captured_log, clock, copies=1)
+    one.step(NOW)
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == backup_name(NOW):
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:  # root may remove anything
+        patch.setattr(Path, "unlink", refuse)
+        step(one, clock, NOW + 24 * HOUR)
+    assert "can't be removed" in one.trouble
+    assert len(backups_in(folder)) == 2
+    clock.now += 61
+    one.step(NOW + 24 * HOUR + 61)
+    assert one.trouble == ""
+    assert names(folder) == [backup_name(NOW + 24 * HOUR)]
+
+
+def test_backups_of_a_database_begun_afresh_push_out_no_fuller_one(
+    database: Database, tmp_path: Path, captured_log: Any
+) -> None:
+    folder, clock = tmp_path / "backups", Clock()
+    measured(database, "A1", 1)
+    with database.write() as sql:
+        sql.execute("INSERT INTO reviews (at, who, action) VALUES ('2026', 'me', 'confirm')")
+    one = stage(database, folder, captured_log, clock, copies=2)
+    for day in (0, 1, 2):
+        step(one, clock, NOW + day * 24 * HOUR)
+    with Database(tmp_path / "afresh.db") as afresh:
+        measured(afresh, "A1", 0)
+        one = stage(afresh, folder, captured_log, clock, copies=2)
+        for day in (3, 4, 5, 6):
+            step(one, clock, NOW + day * 24 * HOUR)
+        days = [round((found.made_at - NOW) / 24 / HOUR) for found in backups_in(folder)]
+        assert days == [2, 5, 6], "the fullest, and the newest two"
+        [spared] = [event for event in captured_log[1] if event["level"] == "warning"]
+        assert (spared["images"], spared["reviews"]) == (2, 1)
+        assert spared["path"].endswith(backup_name(NOW + 48 * HOUR))
+        measured(afresh, "A1", 1)
+        step(one, clock, NOW + 7 * 24 * HOUR)
+        assert len(backups_in(folder)) == 3, "no fuller any more, but it has the only review"
+        with afresh.write() as sql:
+            sql.execute("INSERT INTO reviews (at, who, action) VALUES ('2026', 'me', 'confirm')")
+        step(one, clock, NOW + 8 * 24 * HOUR)
+    days = [round((found.made_at - NOW) / 24 / HOUR) for found in backups_in(folder)]
+    assert days == [7, 8], "it went when the newer ones held as much"
+    assert one.trouble == ""
+
+
+def test_what_is_no_database_is_no_reason_to_keep_or_to_fail(
+    database: Database, tmp_path: Path, captured_log: Any
+) -> None:
+    folder, clock = tmp_path / "backups", Clock()
+    folder.mkdir()
+    (folder / backup_name(NOW - 50 * HOUR)).write_bytes(b"")
+    (folder / backup_name(NOW - 49 * HOUR)).write_bytes(b"noise" * 5000)
+    one = stage(database, folder, captured_log, clock, copies=1)
+    step(one, clock, NOW)
+    assert names(folder) == [backup_name(NOW)]
     assert one.trouble == ""
 
 

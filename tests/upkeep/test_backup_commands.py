@@ -1,5 +1,9 @@
 """`spheroidd backup` and `restore`, as typed."""
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from spheroidd.cli import app
 from spheroidd.errors import SpheroiddError
 from spheroidd.store.backups import backups_in
 from spheroidd.store.database import Database
+from spheroidd.store.soundness import require_sound
 from spheroidd.system.lock import only_one
 
 Run = Callable[..., str]
@@ -91,3 +96,45 @@ def test_restore_is_refused_while_anybody_works_on_it(run: Run, state: Path) -> 
     with only_one(again / "lock"), pytest.raises(SpheroiddError, match="Another"):
         run("restore", backup.path)
     assert not list(state.glob("before-restore-*"))
+
+
+def test_a_vanished_database_is_not_begun_anew_but_restored(run: Run, state: Path) -> None:
+    run("backup")
+    [backup] = backups_in(state / "backups")
+    mask = state / "images" / "P" / "A1" / "a.1.mask.png"
+    mask.parent.mkdir(parents=True)
+    mask.write_bytes(b"x")
+    for path in state.glob("spheroidd.db*"):
+        path.unlink()
+    with pytest.raises(SpheroiddError, match=f"is missing.*spheroidd restore {backup.path}"):
+        run("run", "--until-idle")
+    assert not (state / "spheroidd.db").exists()
+    run("restore", backup.path)
+    require_sound(state / "spheroidd.db")
+    with Database(state / "spheroidd.db") as database:
+        assert len(database.rows("SELECT 1 FROM images")) == 1
+    assert mask.exists()
+
+
+def test_root_makes_copies_where_files_have_no_owners(
+    write_config: Callable[..., Path], state: Path, tmp_path: Path
+) -> None:
+    """The kernel refuses as it does on VFAT, for this root has lost the right."""
+    setpriv = shutil.which("setpriv")
+    if os.geteuid() != 0 or setpriv is None:
+        pytest.skip("needs root, and setpriv (util-linux)")
+    shutil.chown(state / "spheroidd.db", 1234, 1234)
+    shutil.chown(state, 1234, 1234)
+    program = [setpriv, "--inh-caps=-chown", "--bounding-set=-chown", sys.executable, "-m"]
+    command = [*program, "spheroidd", "backup", "-c", str(write_config())]
+    stick = tmp_path / "stick"
+    stick.mkdir()
+    for place in (stick / "x.db", stick):
+        done = subprocess.run([*command, "-o", place], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert len(list(stick.iterdir())) == 2
+    assert {path.stat().st_uid for path in stick.iterdir()} == {0}
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 1, "the service could not remove it"
+    assert "No backup can be made" in done.stderr
+    assert not list((state / "backups").glob("*"))

@@ -1,13 +1,20 @@
 """What has had its time goes, and nothing else ever does."""
 
+import os
+import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import structlog
 
 from made_up import NOW, measured
+from spheroidd.store import kept
 from spheroidd.store.database import Database
-from spheroidd.store.kept import Kept, Kind
+from spheroidd.store.kept import Kept, Kind, Recorded
+from spheroidd.store.ledger import Ledger
+from spheroidd.store.results import Results
+from spheroidd.upkeep import retention
 from spheroidd.upkeep.retention import RetentionStage
 
 DAY = 86400.0
@@ -108,7 +115,15 @@ def test_it_looks_once_an_hour(db: Database, tmp_path: Path) -> None:
     assert not one.step(NOW + 3599)
     work(one, NOW + 2 * DAY)
     assert left(tmp_path)[".outlines"] == 0
-    assert one.step(NOW - 30 * DAY), "nor does a clock set back stop it for a month"
+    path = tmp_path / "images/P/A1/0.outlines"
+    path.write_bytes(b"x")
+    with db.write() as sql:
+        sql.execute(
+            "UPDATE measurements SET outline_path = ?, measured_at = '2020' WHERE id = 1",
+            (str(path.relative_to(tmp_path)),),
+        )
+    work(one, NOW - 30 * DAY)
+    assert not path.exists(), "nor does a clock set back stop it for a month"
 
 
 @pytest.mark.parametrize("path", ["{outside}", "../outside.png", "spheroidd.db", "images/link/x"])
@@ -138,3 +153,159 @@ def test_a_file_that_is_gone_already_is_no_trouble(db: Database, tmp_path: Path)
     work(one, NOW + DAY)
     assert left(tmp_path)[".outlines"] == 0
     assert one.trouble == ""
+
+
+# -- long looks ------------------------------------------------------------------------------
+
+
+class Watched(Kept):
+    """The real one, which tells of every question."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.pages = 0
+        self.on_page: Callable[[], object] = lambda: None
+        self.on_file: Callable[[], object] = lambda: None
+
+    def older(
+        self, kind: Kind, before: float, limit: int, after: Recorded | None = None
+    ) -> list[Recorded]:
+        found = super().older(kind, before, limit, after)
+        if limit > 1:
+            self.pages += 1
+            self.on_page()
+        return found
+
+    def may_go(self, kind: Kind, before: float, recorded: Recorded) -> bool:
+        self.on_file()
+        return super().may_go(kind, before, recorded)
+
+
+def watched(
+    db: Database, root: Path, budget: float | None = None, **days: float | None
+) -> tuple[Watched, RetentionStage]:
+    one = Watched(db)
+    return one, RetentionStage(one, root, days, budget, structlog.get_logger())  # type: ignore[arg-type]
+
+
+def test_a_look_measures_once_and_asks_for_one_page_a_step(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_AT_ONCE", 2)
+    walks: list[str] = []
+    walk = os.walk
+
+    def count(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        walks.append(top.name)
+        return walk(top)
+
+    monkeypatch.setattr(os, "walk", count)
+    asked, one = watched(db, tmp_path, budget=4500.0)
+    steps = 1
+    while one.step(NOW + DAY):
+        assert asked.pages <= 2 * steps, "one page, and the end of the kind before"
+        steps += 1
+    assert steps > 4
+    batches = [name for name in walks if name.isdecimal()]
+    assert sorted(set(walks) - set(batches)) == ["batches", "images"]
+    assert len(walks) - len(batches) == 2, "measured once"
+    assert left(tmp_path) == {".masks": 3, ".white": 0, ".outlines": 1, ".csv": 0, ".txt": 1}
+    assert one.trouble == ""
+
+
+def test_files_that_can_not_be_removed_stop_no_others(
+    db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "_AT_ONCE", 2)
+    with db.write() as sql:
+        sql.execute("UPDATE segmentations SET white_path = 'spheroidd.db' WHERE id < 3")
+    one = stage(db, tmp_path, white=0.0, outlines=0.0)
+    work(one, NOW + DAY)
+    assert left(tmp_path)[".white"] == 2, "those that are not recorded any more"
+    assert not (tmp_path / "images/P/A1/2.white").exists()
+    assert left(tmp_path)[".outlines"] == 0
+    assert "spheroidd.db can't be removed" in one.trouble
+    with db.write() as sql:
+        sql.execute("UPDATE segmentations SET white_path = 'images/P/A1/0.white' WHERE id < 3")
+    assert one.trouble, "until the next look has been through"
+    work(one, NOW + DAY + 7200)
+    assert one.trouble == ""
+    assert left(tmp_path)[".white"] == 1
+
+
+def test_it_stops_soon(db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, one = watched(db, tmp_path, white=0.0)
+    asked.on_file = one.stop  # from another thread, while the first file is in hand
+    assert one.step(NOW + DAY)
+    assert not one.step(NOW + DAY)
+    assert left(tmp_path)[".white"] == 2
+    assert len(db.rows("SELECT 1 FROM segmentations WHERE white_path IS NULL")) == 1
+
+    folders = ["first", "second", "third"]
+    read: list[str] = []
+
+    def walk(top: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        for name in folders:
+            read.append(name)
+            one.stop()
+            yield str(top / name), [], []
+
+    monkeypatch.setattr(os, "walk", walk)
+    one = stage(db, tmp_path, budget=1.0)
+    assert not one.step(NOW + DAY)
+    assert read == ["first", "first"]
+    assert left(tmp_path)[".masks"] == 3
+
+
+# -- images that have no area ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("failed_from", "again", "goes"),
+    [("ready", None, True), ("ready", "2030", False), ("segmented", None, False)],
+)
+def test_pictures_of_an_image_set_aside_go_unless_a_try_needs_them(
+    db: Database, tmp_path: Path, failed_from: str, again: str | None, goes: bool
+) -> None:
+    with db.write() as sql:
+        sql.execute(
+            "UPDATE images SET state = 'failed', reason = 'x', failed_from = ?, next_try_at = ?"
+            " WHERE id = 1",
+            (failed_from, again),
+        )
+    work(stage(db, tmp_path, masks=0.0, white=0.0), NOW + DAY)
+    assert left(tmp_path)[".masks"] == left(tmp_path)[".white"] == (0 if goes else 1)
+    Ledger(db).retry(NOW + DAY)
+    [image] = Ledger(db).in_state("ready" if goes else failed_from)  # type: ignore[arg-type]
+    pictures = Results(db).segmentation(image.id)
+    assert (pictures.mask_path is None) == (pictures.white_path is None) == goes
+
+
+def test_an_image_brought_back_meanwhile_keeps_what_is_made_anew(
+    db: Database, tmp_path: Path
+) -> None:
+    with db.write() as sql:
+        sql.execute("UPDATE images SET state = 'failed', reason = 'x', failed_from = 'ready'")
+    asked, one = watched(db, tmp_path, masks=0.0)
+    asked.on_page = lambda: Ledger(db).retry(NOW)
+    work(one, NOW + DAY)
+    assert left(tmp_path)[".masks"] == 3
+
+
+# -- the questions ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "index"),
+    [
+        ("white", "segmentations_white"),
+        ("masks", "segmentations_mask"),
+        ("outlines", "measurements_outline"),
+        ("spreadsheets", "batches_kept"),
+    ],
+)
+def test_only_what_may_go_is_read(db: Database, kind: Kind, index: str) -> None:
+    values = {"before": "2030", "made_at": "2020", "id": 7, "limit": 200}
+    plan = [row["detail"] for row in db.rows(f"EXPLAIN QUERY PLAN {kept._OLD[kind]}", values)]
+    assert re.match(rf"SEARCH .*USING INDEX {index} \(.*>.*<", plan[0]), plan
+    assert all(line.startswith("SEARCH i USING INTEGER PRIMARY KEY") for line in plan[1:]), plan

@@ -16,9 +16,12 @@ from spheroidd.store.schema import migrations
 from spheroidd.store.soundness import damaged, is_damaged, is_locked, quick_check
 
 _PAGES = 1000  # between two calls of `tell`: 4 MB
+_STEPS = 200_000  # of SQLite's machine between two calls of `tell` while a copy is checked
 _SPARE_BYTES = 10_000_000
 _VERSIONS = 18  # where the header says how the file is written and read (SQLite's file format)
 _ROLLBACK_JOURNAL = b"\x01\x01"
+
+_HAS_TABLE = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?"
 
 Tell = Callable[[int, int], object]
 
@@ -47,7 +50,8 @@ def copy_database(source: Path, target: Path, tell: Tell = lambda _done, _of: No
     before, nor after anything has gone wrong.
 
     Args:
-        tell: called with (bytes copied, bytes in all); what it raises ends the copying.
+        tell: called with (bytes copied, bytes in all), also while the copy is checked; what it
+            raises ends the copying.
 
     Raises:
         StoreError: the database is damaged or can't be read, or there is no room.
@@ -61,14 +65,57 @@ def copy_database(source: Path, target: Path, tell: Tell = lambda _done, _of: No
             raise _in_words(source, target, error) from error
         os.pwrite(descriptor, _ROLLBACK_JOURNAL, _VERSIONS)
         os.fsync(descriptor)
-        with _at_rest(target) as copy:
-            if problems := quick_check(copy):
-                raise damaged(source, f"in the copy, {problems}")
+        _check(source, target, tell)
     except BaseException:
         target.unlink(missing_ok=True)
         raise
     finally:
         os.close(descriptor)
+
+
+def _check(source: Path, target: Path, tell: Tell) -> None:
+    """As long as reading it all; so it can be told to end, as the copying can."""
+    size = target.stat().st_size
+    raised: list[BaseException] = []
+
+    def look() -> int:
+        try:
+            tell(size, size)
+        except BaseException as error:  # SQLite would only say that it was interrupted
+            raised.append(error)
+        return len(raised)
+
+    with _at_rest(target) as copy:
+        copy.set_progress_handler(look, _STEPS)
+        try:
+            problems = quick_check(copy)
+        except sqlite3.OperationalError:
+            if raised:
+                raise raised[0] from None
+            raise
+        if problems:
+            raise damaged(source, f"in the copy, {problems}")
+
+
+def work_in(path: Path) -> tuple[int, int]:
+    """How many images and reviews a backup holds; none of either if it is no database.
+
+    Raises:
+        StoreError: it can't be read just now.
+    """
+    try:
+        with _at_rest(path) as connection:
+            counts = [
+                connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]  # noqa: S608
+                if connection.execute(_HAS_TABLE, (table,)).fetchone()
+                else 0
+                for table in ("images", "reviews")
+            ]
+    except sqlite3.Error as error:
+        if is_damaged(error):
+            return 0, 0
+        raise StoreError(f"{path} can't be read: {error}.") from error
+    return counts[0], counts[1]
 
 
 def contents_of(path: Path) -> Contents:

@@ -35,4 +35,11 @@ DROP INDEX images_work;
 CREATE INDEX images_state ON images (state, plate, well, excluded);
 CREATE INDEX measurements_flagged ON measurements (image_id)
     WHERE current AND flags <> '' AND decision IS NULL;
+
+-- What may go in its time, the oldest first: what is gone already, or may stay, is not read.
+CREATE INDEX segmentations_white ON segmentations (created_at, id) WHERE white_path IS NOT NULL;
+CREATE INDEX segmentations_mask ON segmentations (created_at, id) WHERE mask_path IS NOT NULL;
+CREATE INDEX measurements_outline ON measurements (measured_at, id)
+    WHERE outline_path IS NOT NULL;
+CREATE INDEX batches_kept ON batches (finished_at, id) WHERE folder <> '';
 """

@@ -1,6 +1,7 @@
 """Is the database whole?  What to say, and what to do next, where it is not."""
 
 import contextlib
+import os
 import shlex
 import sqlite3
 import time
@@ -8,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from spheroidd.errors import StoreError
-from spheroidd.store.backups import backups_in
+from spheroidd.store.backups import Backup, backups_in
 
 # Up to this size the check takes a second or two, and is made at every start.
 _ALWAYS_BYTES = 500_000_000
@@ -57,7 +58,8 @@ def damaged(path: Path, why: object, backups: Path | None = None) -> DamagedErro
     return DamagedError(
         f"The database {path} is damaged: {why}.",
         "Stop the daemon; `spheroidd restore -c FILE` shows which backups there are. Without "
-        "one, move the file aside: everything is measured again, but reviews are lost.",
+        "one, move the file aside, and `images` and `batches` with it: everything is measured "
+        "again, but reviews are lost.",
     )
 
 
@@ -73,11 +75,13 @@ def locked(path: Path, seconds: float) -> LockedError:
 def require_sound(
     path: Path, backups: Path | None = None, tell: Callable[[], object] = lambda: None
 ) -> None:
-    """Check a database before it is used (`PRAGMA quick_check`); one that is not there is sound.
+    """Check a database before it is used (`PRAGMA quick_check`).
 
-    A large one whose last daemon ended well is taken as it is: its check takes as long as
-    reading it, and every backup is checked the same way.  One that can't be opened for other
-    reasons is let pass: whoever opens it next says why.
+    One that is not there is sound where nothing tells that it ever was: a new one would give
+    the numbers of old images, whose pictures still lie there, to others, and its backups would
+    push out the good ones.  A large one whose last daemon ended well is taken as it is: its
+    check takes as long as reading it, and every backup is checked the same way.  One that can't
+    be opened for other reasons is let pass: whoever opens it next says why.
 
     Args:
         backups: the folder they lie in, for the advice.
@@ -85,10 +89,13 @@ def require_sound(
 
     Raises:
         DamagedError: says which backup to restore, and how.
+        StoreError: it is missing; says so, too, and how to begin afresh.
     """
     if not path.exists():
+        if traces := _traces(path, backups):
+            raise _missing(path, traces, backups)
         return
-    if path.stat().st_size == 0 and _had_content(path, backups):  # SQLite would take it for new
+    if path.stat().st_size == 0 and _traces(path, backups):  # SQLite would take it for new
         raise damaged(path, "it is empty", backups)
     try:
         with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -103,10 +110,38 @@ def require_sound(
             raise damaged(path, error, backups) from error
 
 
-def _had_content(path: Path, backups: Path | None) -> bool:
-    """Whether anything beside an empty file tells that it was not always so."""
+def _traces(path: Path, backups: Path | None) -> list[Path]:
+    """What tells that there has been a database with something in it."""
+    folders = [path.parent / "images", path.parent / "batches"]
+    # Files, for a disk of its own has `lost+found`.
+    found = [folder for folder in folders if any(names for _, _, names in os.walk(folder))]
+    found += dict.fromkeys(backup.path.parent for backup in _all_backups(path, backups))
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size > 0:
+        found.append(log)
+    return found
+
+
+def _all_backups(path: Path, backups: Path | None) -> list[Backup]:
+    """Those in the configured folder, and those in the usual one, which may have been in use
+    before; the oldest first."""
     usual = path.parent / "backups"
-    return (path.parent / "images").is_dir() or bool(backups_in(backups or usual))
+    found: list[Backup] = []
+    for folder in {usual, backups or usual}:
+        with contextlib.suppress(OSError):
+            found += backups_in(folder)
+    return sorted(found)
+
+
+def _missing(path: Path, traces: list[Path], backups: Path | None) -> StoreError:
+    names = ", ".join(str(one) for one in traces)
+    found = _all_backups(path, backups)
+    backup = shlex.quote(str(found[-1].path)) if found else "BACKUP"
+    return StoreError(
+        f"The database {path} is missing, but there has been one, for there is {names}.",
+        f"Bring it back, with its `-wal` file, or restore a backup: `spheroidd restore {backup} "
+        f"-c FILE`. To begin afresh on purpose, move aside {names}.",
+    )
 
 
 def quick_check(connection: sqlite3.Connection) -> str:
