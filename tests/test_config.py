@@ -1,6 +1,7 @@
 """Every problem at once, each with where, what was found and what to do."""
 
 import sys
+import traceback
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ("", "holds no settings"),
         ("- 1", "holds no settings"),
         ("watch: [", "not valid YAML"),
-        (GOOD + "state_dir: other\n", "the key 'state_dir' stands here twice"),
+        (GOOD + "state_dir: other\n", "the key state_dir stands here twice (line 3, column 1)"),
         ("watch: []\nstate_dir: s\n", "watch"),
         ("watch: [{path: e}]\nstate_dir: e/s\n", "never writes where the instrument does"),
         ("watch: [{path: s/e}]\nstate_dir: s\n", "never writes where the instrument does"),
@@ -182,6 +183,43 @@ def test_secrets_are_never_shown(tmp_path: Path) -> None:
     assert "SECRET" not in problems(tmp_path, GOOD + "alerts: {target: SECRET}\n")
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        # Not whole, or not YAML, at the very place; PyYAML would show the line.
+        ("alerts:\n  targets: [json://u:HUNTER2@h, 'json://x]\n", "a quoted scalar (line"),
+        ("alerts:\n\ttargets: [json://u:HUNTER2@h]\n", "cannot start any token (line 4, column 1)"),
+        ("alerts:\n  targets: json://u:HUNTER2@h: x\n", "are not allowed here (line 4"),
+        ("alerts: {json://u:HUNTER2@h, json://u:HUNTER2@h}\n", "the key stands here twice (line 3"),
+        ("alerts: *HUNTER2\n", "found undefined alias … (line 3, column 9)"),
+        ("alerts: !HUNTER2 x\n", "for the tag … (line 3, column 9)"),
+        ("alerts: !!float HUNTER2\n", "looks like (ValueError) (line 3, column 9)"),
+        ("alerts: 2001-99-99 # HUNTER2\n", "looks like (ValueError) (line 3, column 9)"),
+        ("alerts: \a HUNTER2\n", "its character number 50 is not allowed in YAML"),
+        # A mistyped name, or the wrong place.
+        ("alert: {targets: [HUNTER2]}\n", "alert: no such setting"),
+        ("alert: HUNTER2\n", "alert: no such setting"),
+        ("backup: {targets: [HUNTER2]}\n", "backup.targets: no such setting"),
+        ("backup: {targets: 'mailto:u:HUNTER2@h'}\n", "backup.targets: no such setting"),
+        ("monitor: [HUNTER2]\n", "monitor: must be"),
+        ("alerts: {json://u:HUNTER2@h: 1}\n", "alerts.…: no such setting"),
+    ],
+)  # fmt: skip
+def test_no_message_shows_what_may_be_a_secret(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path, GOOD + text)
+    assert told in str(caught.value)
+    trace = "".join(traceback.format_exception(caught.value))
+    assert "HUNTER2" not in trace
+
+
+def test_of_an_address_no_more_than_its_scheme_is_shown(tmp_path: Path) -> None:
+    targets = ["mailto:u:HUNTER2@h", "HUNTER2", " json://HUNTER2", "HUNTER2 x://y", "://HUNTER2"]
+    config = load(tmp_path, GOOD + f"alerts: {{targets: {targets}}}\n")
+    assert config.alerts.model_dump()["targets"] == ["…", "…", "json://…", "…", "…"]
+    assert "HUNTER2" not in config.dump() + repr(config)
+
+
 def test_backups_stay_out_of_watched_folders(tmp_path: Path) -> None:
     told = problems(tmp_path, GOOD + "backup: {folder: export/backups}\n")
     assert "never writes where the instrument does" in told
@@ -202,7 +240,7 @@ def test_settings_are_named_for_the_section_they_belong_to(tmp_path: Path) -> No
     )
     for line in (
         "watch[0].colour is 1: no such setting; known here are extensions,",
-        "style is 1: no such setting; known here are alerts, backup,",
+        "style: no such setting; known here are alerts, backup,",
         "measurement.batch.size is 1: no such setting; known here are max_images, max_wait",
         "measurement.kind is 1: no such setting; known here are batch, images,",
     ):

@@ -1,5 +1,6 @@
 """The work of measuring a plate again: its images, batch by batch, into one run."""
 
+import shutil
 import sqlite3
 import threading
 import time
@@ -231,6 +232,7 @@ class Again:
                 labels_of=self._tools.protocol.object_name,
             )
         except Exception as error:
+            shutil.rmtree(place, ignore_errors=True)  # its images come in other batches
             self._results.close_batch(batch_id, f"failed as a whole: {error}", time.time())
             raise
         self._undrawn = 0

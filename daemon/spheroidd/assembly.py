@@ -66,7 +66,7 @@ def build(
     judge = judge_of(config, histories, log)
     _take_up(ledger, config, log)
     recipe = warm_recipe(config, home, log)
-    engine, protocol = warm_engine(config, home, folder.scratch, log)
+    engine, protocol = warm_engine(config, home, folder.scratch, log, patient=finished is None)
     with contextlib.ExitStack() as undo:
         undo.callback(engine.stop)
         recipe = keeping_white(config, recipe, protocol)

@@ -14,6 +14,10 @@ from spheroidd.errors import ConfigError
 
 # Aliases of aliases multiply: with so few, a file can't grow into more than it says.
 _MOST_ALIASES = 20
+# What PyYAML may say without showing a piece of the file, which may be a password: names of its
+# own, such as '<block end>', and single signs.
+_HARMLESS = re.compile(r"(?:[^'\"]|'[^']{1,2}'|'<[a-z ]+>')*")
+_SECRET = re.compile(r"://|@")
 
 
 class _StrictLoader(yaml.SafeLoader):
@@ -38,11 +42,22 @@ class _StrictLoader(yaml.SafeLoader):
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key {key.value!r} stands here twice", key.start_mark
-                    )
+                    name = f" {key.value}" if key.value in _names_in(Config) else ""
+                    said = f"the key{name} stands here twice"
+                    raise yaml.constructor.ConstructorError(None, None, said, key.start_mark)
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """What PyYAML's constructors stumble over (`!!bool x`, 2001-99-99) is an error like any
+        other, with its place."""
+        try:
+            return super().construct_object(node, deep)
+        except (yaml.YAMLError, RecursionError):
+            raise
+        except Exception as error:
+            said = f"this value is not what it is marked as or looks like ({type(error).__name__})"
+            raise yaml.constructor.ConstructorError(None, None, said, node.start_mark) from None
 
 
 def load_config(path: Path, check_pattern: Callable[[str], None] | None = None) -> Config:
@@ -66,9 +81,8 @@ def load_config(path: Path, check_pattern: Callable[[str], None] | None = None) 
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} can't be read: {error}.") from error
     except (yaml.YAMLError, RecursionError) as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    except Exception as error:  # what PyYAML's constructors stumble over: `!!bool x`, 2001-99-99
-        raise ConfigError(f"{path} is not valid YAML: {error!r:.200}") from error
+        # Without the cause: it holds the lines around the place.
+        raise ConfigError(f"{path} is not valid YAML: {_said(error)}.") from None
     if not isinstance(raw, dict):
         raise ConfigError(
             f"{path} holds no settings.", "See config.example.yaml for what belongs there."
@@ -83,6 +97,28 @@ def load_config(path: Path, check_pattern: Callable[[str], None] | None = None) 
         raise ConfigError(f"{path}: {count}\n{listing}") from None
 
 
+def _said(error: yaml.YAMLError | RecursionError) -> str:
+    """What is wrong and where; nothing of what stands there, for it may be a password."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"its character number {error.position + 1} is not allowed in YAML"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return "it is nested too deeply" if isinstance(error, RecursionError) else "it is damaged"
+    parts = [(error.context, error.context_mark), (error.problem, error.problem_mark)]
+    said = []
+    for text, mark in parts:
+        words = _harmless(text or "")
+        place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        if words or place:
+            said.append(f"{words} ({place})" if words and place else words or place)
+    return ", ".join(said)
+
+
+def _harmless(text: str) -> str:
+    found = _HARMLESS.match(text)
+    kept = found.group() if found else ""
+    return kept if kept == text else f"{kept.rstrip()} …"
+
+
 def _problems(error: ValidationError) -> Iterator[str]:
     """One line each: where (dotted path), the value found, and what to do."""
     details = error.errors()
@@ -95,21 +131,39 @@ def _problems(error: ValidationError) -> Iterator[str]:
         ]
         if inner and detail["loc"]:
             continue  # a list "too short" only because its items were refused
-        where = ".".join(str(part) for part in detail["loc"])
+        where = ".".join(_harmless_name(part) for part in detail["loc"])
         where = re.sub(r"\.(\d+)", r"[\1]", where)
         value = _shown(detail)
         for advice in _advice(detail):
             yield f"{where} is {value}: {advice}" if value else f"{where}: {advice}"
 
 
+def _harmless_name(part: int | str) -> str:
+    """A setting's name; an address that stands where a name belongs is no name."""
+    return "…" if _SECRET.search(str(part)) else str(part)
+
+
 def _shown(detail: ErrorDetails) -> str:
-    """The value as found; a whole section is no help where a rule between settings is broken."""
-    if "alerts" in detail["loc"]:
-        return ""  # it may hold a password
-    of_section = isinstance(detail["input"], (dict, list, tuple, BaseModel))
-    if detail["type"] == "missing" or (detail["type"] == "value_error" and of_section):
+    """The value as found, unless it may hold a password.
+
+    That is all of `alerts`, what may be a section with a mistyped name, and what looks like an
+    address.  A whole section would be no help either.
+    """
+    value, unknown = detail["input"], detail["type"] == "extra_forbidden"
+    if "alerts" in detail["loc"] or detail["type"] == "missing":
         return ""
-    text = repr(detail["input"])
+    if unknown and len(detail["loc"]) == 1:
+        return ""
+    of_numbers = isinstance(value, (list, tuple)) and all(
+        isinstance(item, (int, float)) for item in value
+    )
+    if isinstance(value, (dict, list, tuple, set, BaseModel)) and (
+        not of_numbers or unknown or detail["type"] == "value_error"
+    ):
+        return ""
+    text = repr(value)
+    if _SECRET.search(text):
+        return ""
     return text if len(text) <= 80 else text[:77] + "..."
 
 
@@ -135,6 +189,12 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, str):
             section = _section_of(section.model_fields[part].annotation) or section
     return sorted(section.model_fields)
+
+
+def _names_in(section: type[BaseModel]) -> frozenset[str]:
+    """All settings that there are, in whatever section."""
+    below = map(_section_of, (field.annotation for field in section.model_fields.values()))
+    return frozenset(section.model_fields).union(*map(_names_in, filter(None, below)))
 
 
 def _section_of(annotation: Any) -> type[BaseModel] | None:

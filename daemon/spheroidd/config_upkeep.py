@@ -7,6 +7,8 @@ from pydantic import AfterValidator, Field, field_serializer
 
 from spheroidd.config_types import FilePath, Positive, Section
 
+_SCHEME = re.compile(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*)://")  # the only part of an address to show
+
 Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -49,7 +51,7 @@ class Alerts(Section):
     """Whom to tell, and of what; `spheroidd alerts test` sends one to try."""
 
     # apprise URLs (mail, Slack, Teams, webhooks…); they hold secrets, so better in the file.
-    targets: tuple[str, ...] = ()
+    targets: tuple[str, ...] = Field(default=(), repr=False)
     targets_file: FilePath | None = None  # one URL a line; so is the variable SPHEROIDD_ALERTS
     no_image_minutes: Positive | None = None  # None: three of the plate's own intervals
     failures_per_hour: int = Field(default=10, ge=1)
@@ -60,7 +62,8 @@ class Alerts(Section):
 
     @field_serializer("targets")
     def _without_secrets(self, targets: tuple[str, ...]) -> list[str]:
-        return [f"{target.partition('://')[0]}://…" for target in targets]
+        found = [_SCHEME.match(target) for target in targets]
+        return [f"{scheme.group(1)}://…" if scheme else "…" for scheme in found]
 
 
 class Monitor(Section):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.alerts.addresses import addresses
-from spheroidd.alerts.seen import Settings
+from spheroidd.alerts.seen import Wishes
 from spheroidd.alerts.sending import Sender
 from spheroidd.alerts.stage import AlertStage
+from spheroidd.alerts.starting import Starting
 from spheroidd.config import Config
 from spheroidd.monitor.look import Look
 from spheroidd.monitor.server import Monitor
@@ -50,6 +51,16 @@ def keepers_of(
     return found
 
 
+def starting_of(config: Config, log: FilteringBoundLogger, finished: Finished | None) -> Starting:
+    """Who tells that the service can't start; nobody for a run until idle: somebody sits there."""
+    wanted = config.alerts
+    if finished is not None:
+        return Starting((), None, None, None, {}, log)
+    return Starting(
+        wanted.targets, wanted.targets_file, wanted.remind_hours, config.state_dir, os.environ, log
+    )
+
+
 def monitor_of(config: Config, folder: StateFolder, log: FilteringBoundLogger) -> Monitor | None:
     """The HTTP server for machines, not started; None where none is wanted."""
     wanted = config.monitor
@@ -77,7 +88,7 @@ def _alerts(
     found = addresses(wanted.targets, wanted.targets_file, os.environ)
     for warning in found.warnings:
         log.warning("alerts", reason=warning)
-    settings = Settings(
+    wishes = Wishes(
         wanted.no_image_minutes,
         wanted.failures_per_hour,
         wanted.flagged_in_a_row,
@@ -85,4 +96,4 @@ def _alerts(
         wanted.quiet_hours,
     )
     roots = [to_stored(str(watch.path)) for watch in config.watch]
-    return AlertStage(database, roots, settings, Sender(found.found, log), log, previous)
+    return AlertStage(database, roots, wishes, Sender(found.found, log), log, previous)

@@ -1,10 +1,13 @@
 """The configuration in force, and how another one takes its place while the service runs."""
 
+import os
 from collections.abc import Callable
 from typing import TypeVar
 
 from structlog.typing import FilteringBoundLogger
 
+from spheroidd.alerts.addresses import addresses, fingerprint
+from spheroidd.alerts.sending import open_targets
 from spheroidd.config import Config
 from spheroidd.errors import ConfigError, SpheroiddError
 
@@ -26,6 +29,7 @@ class Settings:
         self._load = load
         self._log = log
         self.now = self._before = load()
+        self._told = _addresses_of(self.now)
         self.refused = ""
         self.answered = 0
 
@@ -34,14 +38,18 @@ class Settings:
         try:
             new = self._load()
             _refuse_what_needs_a_restart(self.now, new)
+            told = _addresses_of(new)
+            if told != self._told:  # the old configuration may name the same file: no way back
+                wanted = new.alerts
+                open_targets(addresses(wanted.targets, wanted.targets_file, os.environ).found)
         except SpheroiddError as error:
             self._refuse(error)
             return False
         self.refused = ""
-        if new == self.now:
+        if new == self.now and told == self._told:
             self._log.info("configuration read again: nothing has changed")
             return False
-        self._before, self.now = self.now, new
+        self._before, self.now, self._told = self.now, new, told
         return True
 
     def apply(self, build: Callable[[Config], _T]) -> _T:
@@ -64,6 +72,11 @@ class Settings:
         self._log.error(
             "the new configuration can't be used; going on with the old one", reason=self.refused
         )
+
+
+def _addresses_of(config: Config) -> str:
+    """What tells one content of the file that the configuration names from another."""
+    return fingerprint(config.alerts.targets_file, os.environ)
 
 
 def _refuse_what_needs_a_restart(now: Config, new: Config) -> None:

@@ -13,11 +13,13 @@ from pathlib import Path
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd import __version__
+from spheroidd.alerts.starting import Starting
 from spheroidd.assembly import build
 from spheroidd.config import Config
 from spheroidd.errors import SpheroiddError
 from spheroidd.heartbeat import ping, tell_how_it_is
 from spheroidd.idling import await_scans, is_idle
+from spheroidd.keepers import starting_of
 from spheroidd.parts import Finished, Parts
 from spheroidd.reloading import Settings
 from spheroidd.stopping import stop
@@ -55,10 +57,12 @@ def run(
     """
     settings = Settings(load, log)
     folder = StateFolder(settings.now.state_dir)
-    folder.create()
+    starting = starting_of(settings.now, log, finished)
+    with starting.guard():
+        folder.create()
     with (
-        only_one(folder.lock),
-        _sound(folder, settings.now) as database,
+        only_one(folder.lock),  # outside the guard: one that runs already is no trouble
+        _sound(folder, settings.now, starting) as database,
         service_signals() as signals,
     ):
         previous = previous_end(database)
@@ -66,16 +70,24 @@ def run(
         def make(config: Config) -> Parts:
             while True:
                 try:
-                    return build(config, home, folder, database, log, finished, previous)
+                    before = previous or starting.before()
+                    return build(config, home, folder, database, log, finished, before)
                 except LockedError as error:  # whoever has it will be done some day
                     log.error("waiting for the database", reason=str(error))
+                    starting.it_ended(str(error), time.time())
                     if signals.stopping.wait(_HEARTBEAT_SECONDS):
                         raise
+
+        def parts() -> Parts:
+            with starting.guard():
+                built = settings.apply(make)
+            starting.it_runs()
+            return built
 
         health = Health(database)
         health.started(time.time(), pid=os.getpid(), version=__version__)
         try:
-            while (failed := _life(settings.apply(make), settings, signals, log)) is None:
+            while (failed := _life(parts(), settings, signals, log)) is None:
                 previous = None
                 health.update(time.time(), phase="starting")
         except SpheroiddError as error:
@@ -85,12 +97,13 @@ def run(
     return 3 if finished is not None and failed and not signals.stopping.is_set() else 0
 
 
-def _sound(folder: StateFolder, config: Config) -> Database:
+def _sound(folder: StateFolder, config: Config, starting: Starting) -> Database:
     """The database, looked at before anything is written to it; that may take minutes."""
-    require_sound(
-        folder.database, config.backup.folder, lambda: notify("EXTEND_TIMEOUT_USEC=60000000")
-    )
-    return Database(folder.database)
+    with starting.guard():
+        require_sound(
+            folder.database, config.backup.folder, lambda: notify("EXTEND_TIMEOUT_USEC=60000000")
+        )
+        return Database(folder.database)
 
 
 def _life(

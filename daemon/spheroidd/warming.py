@@ -1,5 +1,7 @@
 """What takes a while to come up: the models, tried, and CellProfiler, with its pipeline."""
 
+import re
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,12 +10,14 @@ from structlog.typing import FilteringBoundLogger
 
 from spheroidd import __version__
 from spheroidd.config import Config
-from spheroidd.errors import ModelError, PipelineError, SpheroiddError
+from spheroidd.errors import EngineError, ModelError, PipelineError
 from spheroidd.measure.batches import Rule
 from spheroidd.measure.engine import Engine, PipelineInfo, worker_command
 from spheroidd.measure.environment import check as check_environment
+from spheroidd.measure.environment import engine_python
 from spheroidd.measure.outcome import Protocol
 from spheroidd.measure.pipelines import pipeline_path
+from spheroidd.measure.stage import Unchecked
 from spheroidd.measure.supervision import Limits
 from spheroidd.segment.finding import Finder
 from spheroidd.segment.models import Model, resolve
@@ -68,35 +72,77 @@ def _warm_session(model: Model, config: Config, home: Path, log: FilteringBoundL
 
 
 def warm_engine(
-    config: Config, home: Path, scratch: Path, log: FilteringBoundLogger
+    config: Config, home: Path, scratch: Path, log: FilteringBoundLogger, *, patient: bool = False
 ) -> tuple[Engine, Protocol]:
     """CellProfiler's worker, running, and the pipeline, checked.
 
     Args:
         scratch: a folder for this worker alone.
+        patient: a CellProfiler that is installed and does not work is waited for: no worker
+            runs then, and the pipeline is `Unchecked`.
+
+    Raises:
+        PipelineError: the pipeline can't be used.
+        EngineError: CellProfiler is not installed or, unless `patient`, does not work.
     """
     wanted = config.measurement
     path = pipeline_path(wanted.pipeline)
-    environment = check_environment(home)
-    if not environment.current:
+    worn = Limits(
+        int(wanted.worker.max_memory_gb * 1e9), wanted.worker.max_images, wanted.worker.max_hours
+    )
+    command = worker_command(engine_python(home), scratch)
+    engine = Engine(command, log=_worker_log(log), limits=worn)
+
+    def check() -> Protocol:
+        return _checked(engine, path, config, log)
+
+    try:
+        _look_at_environment(home, log)
+        _start(engine)
+        return engine, check()
+    except EngineError as error:
+        # What was never installed no waiting brings.
+        installed = engine_python(home).parent.is_dir()
+        if not patient or not installed or isinstance(error, PipelineError):
+            engine.stop()
+            raise
+        log.error(
+            "CellProfiler does not work; images are segmented and wait for it",
+            reason=error.message,
+            next_step=error.hint,
+        )
+        unchecked = Unchecked(
+            **vars(_protocol(config, path, "", "", _may_be_asked_for(config, path))),
+            check=check,
+            reason=error.message,
+        )
+    return engine, unchecked
+
+
+def _look_at_environment(home: Path, log: FilteringBoundLogger) -> None:
+    if not check_environment(home).current:
         log.warning(
             "CellProfiler's environment is of another version of spheroidd",
             next_step="spheroidd engine install",
         )
-    worn = Limits(
-        int(wanted.worker.max_memory_gb * 1e9), wanted.worker.max_images, wanted.worker.max_hours
-    )
-    command = worker_command(environment.python, scratch)
-    engine = Engine(command, log=_worker_log(log), limits=worn)
-    engine.start()
+
+
+def _start(engine: Engine) -> None:
+    """A worker that did not come up has a second try: it may have been killed, or the disk cold."""
     try:
-        info = engine.validate(path, wanted.images)
-        if not config.segmentation.enabled:
-            _without_model(info, path)
-        name = _spheroids_of(info, path, wanted.spheroid)
-    except SpheroiddError:
-        engine.stop()
-        raise
+        engine.start()
+    except EngineError:
+        time.sleep(engine.retry_in)
+        engine.start()
+
+
+def _checked(engine: Engine, path: Path, config: Config, log: FilteringBoundLogger) -> Protocol:
+    """What every area is measured with, once CellProfiler has looked at the pipeline."""
+    wanted = config.measurement
+    info = engine.validate(path, wanted.images)
+    if not config.segmentation.enabled:
+        _without_model(info, path)
+    name = _spheroids_of(info, path, wanted.spheroid)
     log.info(
         "CellProfiler warm",
         cellprofiler=engine.version,
@@ -106,9 +152,33 @@ def warm_engine(
         objects=list(info.objects),
         spheroid=name,
     )
+    return _protocol(config, path, info.sha256, name, frozenset(info.images.values()))
+
+
+def _protocol(
+    config: Config, path: Path, sha256: str, spheroid: str, images: frozenset[str]
+) -> Protocol:
+    wanted = config.measurement
     rule = Rule(wanted.batch.max_images, wanted.batch.max_wait_seconds)
-    images = frozenset(info.images.values())
-    return engine, Protocol(path, wanted.pipeline, info.sha256, name, rule, __version__, images)
+    return Protocol(path, wanted.pipeline, sha256, spheroid, rule, __version__, images)
+
+
+def _may_be_asked_for(config: Config, path: Path) -> frozenset[str]:
+    """The images that a pipeline can have, but not the one on white if no setting names it.
+
+    By its text alone, so it may be more than CellProfiler finds, never less.  Asked for in
+    vain it would do harm: images that lack it are segmented again, from the instrument's files.
+    """
+    if not config.segmentation.enabled:
+        return frozenset({"Original"})
+    # Only settings are indented; CellProfiler 2 writes text as `\x00`, two bytes a letter.
+    setting = re.compile(r"^[ \t].*(\bSpheroid\b|\\x00)", re.MULTILINE)
+    white = "Spheroid" in config.measurement.images.values()
+    try:
+        white = white or bool(setting.search(path.read_text(encoding="utf-8", errors="replace")))
+    except OSError:  # why, CellProfiler says when it works
+        white = True
+    return frozenset({"Original", "Mask", *(["Spheroid"] if white else [])})
 
 
 def keeping_white(config: Config, recipe: Recipe, protocol: Protocol) -> Recipe:

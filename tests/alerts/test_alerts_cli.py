@@ -56,6 +56,19 @@ def test_a_bad_target_is_a_bad_configuration(write_config: WriteConfig) -> None:
     assert "nobody to tell" in done.stderr
 
 
+def test_the_credential_can_be_tried_by_hand(
+    write_config: WriteConfig, tmp_path: Path, webhook: Webhook
+) -> None:
+    """As docs/operating.md has it, without any URL on a command line."""
+    (tmp_path / "alerts").write_text(f"{webhook.url}\n")
+    done = run("test", "-c", str(write_config()), CREDENTIALS_DIRECTORY=str(tmp_path))
+    assert (done.returncode, done.stdout) == (0, "json://… (alerts, line 1): sent\n")
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
+    command = "sudo CREDENTIALS_DIRECTORY=/etc/spheroidd spheroidd alerts test -c /etc/spheroidd/"
+    assert command in text
+    assert "SPHEROIDD_ALERTS=" not in text
+
+
 def test_the_list_shows_what_is_open_first(write_config: WriteConfig, tmp_path: Path) -> None:
     config = write_config()
     (tmp_path / "state").mkdir()

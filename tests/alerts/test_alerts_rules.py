@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from spheroidd.alerts.rules import Look, crash, running
-from spheroidd.alerts.seen import Found, Settings, Snapshot, Timing, names_in
+from spheroidd.alerts.rules import Examination, crash, running
+from spheroidd.alerts.seen import Found, Snapshot, Timing, Wishes, names_in
 from spheroidd.store.alerting import PreviousEnd
 from spheroidd.store.sights import (
     Failures,
@@ -36,11 +36,11 @@ WELL = Snapshot(
 )
 
 
-def look(opened: set[str] | None = None, settings: Settings | None = None, **seen: Any) -> Found:
+def look(opened: set[str] | None = None, wishes: Wishes | None = None, **seen: Any) -> Found:
     began = seen.pop("began", NOW - 30 * DAY)
     now = seen.pop("now", NOW)
     snapshot = replace(WELL, **seen)
-    return Look(snapshot, settings or Settings(), Timing(), opened or set(), began, now).found()
+    return Examination(snapshot, wishes or Wishes(), Timing(), opened or set(), began, now).found()
 
 
 def keys(found: Found) -> set[str]:
@@ -82,9 +82,9 @@ def test_silence_of_three_intervals_is_told_until_the_plate_counts_as_finished(
 
 
 def test_the_configured_silence_counts() -> None:
-    half_an_hour = Settings(no_image_minutes=30)
-    assert keys(look(settings=half_an_hour, plates=[plate(NOW - 40 * MINUTE)])) == {"images/P"}
-    assert not keys(look(settings=half_an_hour, plates=[plate(NOW - 25 * MINUTE)]))
+    half_an_hour = Wishes(no_image_minutes=30)
+    assert keys(look(wishes=half_an_hour, plates=[plate(NOW - 40 * MINUTE)])) == {"images/P"}
+    assert not keys(look(wishes=half_an_hour, plates=[plate(NOW - 25 * MINUTE)]))
 
 
 def test_slow_plates_have_a_longer_day() -> None:
@@ -105,7 +105,7 @@ def test_old_images_that_were_copied_alarm_nobody() -> None:
     for hours in (1, 10, 26, 40):
         there = [copied(NOW - hours * HOUR, year_ago)]
         assert not keys(look(plates=there)), hours
-        assert running(there, Settings(), NOW) == []
+        assert running(there, Wishes(), NOW) == []
     # Without their dates: the copy's own times are seconds apart.
     series = tuple(FrameTimes(NOW - 5 * HOUR + i, NOW - 5 * HOUR + i, weak=True) for i in range(9))
     assert not keys(look(plates=[PlateTimes("P", ROOT, NOW - 5 * HOUR, (series,))]))
@@ -172,7 +172,7 @@ def test_a_well_flagged_k_times_in_a_row_is_told_with_its_flags() -> None:
     assert names_in(alert.key) == ["P/1", "A1"]
     assert alert.title == "P/1, well A1: flagged 3 times in a row"
     assert "low_focus (3 ×), area_jump (1 ×)" in alert.body
-    assert keys(look(wells=[well(*FLAGGED[:2])], settings=Settings(flagged_in_a_row=2)))
+    assert keys(look(wells=[well(*FLAGGED[:2])], wishes=Wishes(flagged_in_a_row=2)))
 
 
 @pytest.mark.parametrize(
@@ -228,6 +228,25 @@ def test_a_blink_of_a_folder_or_of_the_engine_is_silent() -> None:
     assert "not mounted" in folder.body
 
 
+def test_a_lost_accelerator_is_urgent_though_work_goes_on() -> None:
+    lost = PartState("accelerator", "accelerator lost since 12:00", NOW - 20, "See `nvidia-smi`.")
+    [alert] = look(parts=[lost]).holding
+    assert alert.urgent, "told at once, by night too"
+    assert alert.title == "The graphics card is lost"
+    assert "Measuring goes on without it, on the CPU" in alert.body
+    assert "Nothing is measured" not in alert.body
+    [other] = look(parts=[PartState("part judge", "it fails", NOW - HOUR)]).holding
+    assert not other.urgent
+    assert "measured meanwhile" not in other.body
+
+
+def test_a_part_that_there_is_no_more_has_not_become_well() -> None:
+    opened = {"part intake /data/old", "backup", "disk", "failures", "crashes"}
+    found = look(opened, parts=[PartState("disk", "", NOW - HOUR)])
+    assert not found.holding
+    assert found.quietly == {"part intake /data/old", "backup"}
+
+
 def test_what_an_older_daemon_left_behind_is_given_time_to_be_rewritten() -> None:
     old = [PartState("disk", "full", NOW - DAY, urgent=True)]
     assert not look(parts=old, began=NOW - 5).holding
@@ -267,16 +286,16 @@ def test_failures_above_the_rate_are_told_with_their_reasons() -> None:
     assert not look(failures=replace(ten, images=9)).holding
     assert keys(look({"failures"}, failures=replace(ten, images=6)))
     assert not look({"failures"}, failures=replace(ten, images=5)).holding
-    one = Settings(failures_per_hour=1)
-    assert keys(look(failures=replace(ten, images=1), settings=one))
-    assert not look({"failures"}, failures=Failures(0, (), ""), settings=one).holding
+    one = Wishes(failures_per_hour=1)
+    assert keys(look(failures=replace(ten, images=1), wishes=one))
+    assert not look({"failures"}, failures=Failures(0, (), ""), wishes=one).holding
 
 
 def test_a_crash_is_told_in_words_and_a_loop_of_them_is_urgent() -> None:
-    killed = crash(PreviousEnd(NOW - 8000), NOW, None)
+    killed = crash(PreviousEnd(NOW - 8000), NOW)
     assert killed.title == "spheroidd runs again; it was away for 2 h 13 min"
     assert "It was killed, or the machine went down" in killed.body
-    assert "out of memory" in crash(PreviousEnd(NOW - 80, "out of memory"), NOW, None).body
+    assert "out of memory" in crash(PreviousEnd(NOW - 80, "out of memory"), NOW).body
     assert not look(crashes=2).holding
     [loop] = look(crashes=3).holding
     assert loop.urgent

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from receivers import Mailbox, Webhook
-from spheroidd.alerts.addresses import Address, addresses
+from spheroidd.alerts.addresses import Address, addresses, fingerprint
 from spheroidd.alerts.sending import Sender
 from spheroidd.alerts.telling import Message
 from spheroidd.errors import ConfigError
@@ -202,6 +202,20 @@ def test_systemds_credential_is_read_where_no_file_is_named(tmp_path: Path) -> N
     other.write_text("json://b/two\n")
     assert [one.url for one in addresses([], other, environment).found] == ["json://b/two"]
     assert addresses([], None, {"CREDENTIALS_DIRECTORY": str(tmp_path / "no")}).found == ()
+
+
+def test_a_changed_file_has_another_fingerprint(tmp_path: Path) -> None:
+    environment = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert fingerprint(None, {}) == fingerprint(None, environment) == ""
+    for file in (tmp_path / "targets", tmp_path / "alerts"):  # a file of ours, systemd's credential
+        named = file if file.name == "targets" else None
+        file.write_text("json://a/s3cret\n")
+        one = fingerprint(named, environment)
+        assert one == fingerprint(named, environment)
+        assert len(one) == 64
+        file.write_text("json://a/s3cret2\n")
+        assert fingerprint(named, environment) != one
+    assert fingerprint(tmp_path / "missing", environment) == "unreadable"
 
 
 def test_bad_addresses_are_named_by_place_and_not_shown(tmp_path: Path, captured_log: Log) -> None:

@@ -12,7 +12,7 @@ import pytest
 from made_up import admission, measured
 from receivers import Webhook
 from spheroidd.alerts.addresses import Address
-from spheroidd.alerts.seen import Settings, Timing
+from spheroidd.alerts.seen import Timing, Wishes
 from spheroidd.alerts.sending import Sender
 from spheroidd.alerts.stage import AlertStage
 from spheroidd.store import database as database_module
@@ -46,11 +46,11 @@ class Bench:
         self.stage.start(NOW)
 
     def made(self, previous: PreviousEnd | None = None, **said: Any) -> AlertStage:
-        settings = Settings(zone=UTC, failures_per_hour=2, **said)
+        wishes = Wishes(failures_per_hour=2, **said)
         address = Address("alerts.targets[0]", self.webhook.url)
         sender = Sender([address], self.log[0], 2)
         return AlertStage(
-            self.db, ["/e"], settings, sender, self.log[0], previous, Timing(gather=0), "lab-pc"
+            self.db, ["/e"], wishes, sender, self.log[0], previous, Timing(gather=0), "lab-pc"
         )
 
     def folder_is(self, trouble: str) -> None:
@@ -256,6 +256,31 @@ def test_before_the_first_scan_nothing_is_known(bench: Bench) -> None:
     assert bench.go(2 * MINUTE) == ["No way to the folder /e"]
 
 
+def test_a_reload_that_takes_its_time_is_no_silent_database(bench: Bench) -> None:
+    assert bench.go(MINUTE) == []
+    bench.beats = False
+    for phase in ("starting", "running"):  # said before the reload; and where that failed
+        bench.health.update(bench.now, phase=phase)
+        bench.now += 9 * MINUTE
+        bench.stage = bench.made()
+        bench.stage.start(bench.now)
+        assert bench.go(20) == []
+        assert not bench.log[1], "nor does the log say so"
+    bench.go(20)
+    assert "Nothing was written" in bench.log[1][-1]["reason"]
+    bench.now -= 2 * HOUR  # the clock is set back: that is seen all the same
+    assert bench.go(3 * MINUTE) == ["The database can't be used"]
+
+
+def test_a_folder_that_is_watched_no_more_is_not_well_again(bench: Bench) -> None:
+    ill = Condition("part intake /old", "it fails")
+    bench.conditions.tell([FULL, ill], bench.now)
+    assert len(bench.go(10 * MINUTE)) == 2
+    bench.conditions.tell([Condition("disk")], bench.now)  # after a reload without it
+    assert bench.go(10 * MINUTE) == ["The disk has room again"]
+    assert [row["open"] for row in bench.rows()] == [0, 0]
+
+
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A locked database is waited for half a minute; here a moment."""
@@ -301,7 +326,7 @@ def test_a_database_that_nobody_writes_any_more_is_told(bench: Bench) -> None:
 
 def test_without_targets_alerts_are_kept_all_the_same(bench: Bench) -> None:
     bench.stage = AlertStage(
-        bench.db, ["/e"], Settings(), Sender([], bench.log[0]), bench.log[0], timing=Timing()
+        bench.db, ["/e"], Wishes(), Sender([], bench.log[0]), bench.log[0], timing=Timing()
     )
     bench.stage.start(bench.now)
     bench.conditions.tell([FULL], bench.now)

@@ -125,3 +125,27 @@ def test_to_stop_it_waits_for_no_folder(reading: Bench, share: hanging.Share) ->
     assert reading.states() == ["ready"] * 4
     assert reading.database.rows("SELECT 1 FROM images WHERE claimed_at IS NOT NULL") == []
     assert reading.database.rows("SELECT 1 FROM images WHERE attempts > 0") == []
+
+
+def test_a_reload_leaves_no_threads(
+    reading: Bench, share: hanging.Share, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every life of the daemon has a patience of its own, with a thread for each folder."""
+    monkeypatch.setattr(answers, "NO_ANSWER_SECONDS", 1.0)
+    before = len(readers())
+    share.hold(hanging.READ)
+    for _ in range(4):
+        reading.step()
+    assert len(readers()) == before + 2
+    reading.patience.stop()
+    wait_for(lambda: len(readers()) == before + 1)
+    share.answer()
+    wait_for(lambda: len(readers()) == before)  # the one that hung, too
+    [image] = reading.ledger.in_state("segmented")[:1]
+    with pytest.raises(InterruptedError):
+        reading.patience.read(image)
+    never_read = Patience(lambda image: read_original(reading.ledger, image))
+    never_read.stop()
+    with pytest.raises(InterruptedError):
+        never_read.read(image)
+    assert len(readers()) == before

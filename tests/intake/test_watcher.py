@@ -58,7 +58,7 @@ def test_a_folder_made_anew_is_watched_anew(tmp_path: Path) -> None:
 def test_network_file_systems_are_polled() -> None:
     assert choose("auto", "ext4") == "native"
     assert choose("native", "cifs") == "native"
-    for remote in ("cifs", "nfs4", "fuse.sshfs", "9p"):
+    for remote in ("cifs", "nfs4", "fuse.sshfs", "9p", "virtiofs", "lustre"):
         assert choose("auto", remote) == "polling"
     assert choose("polling", "ext4") == "polling"
 

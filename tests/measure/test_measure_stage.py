@@ -3,6 +3,7 @@
 import contextlib
 import sqlite3
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.batches import Rule
 from spheroidd.measure.engine import ImageInput, ImageOutcome, PipelineInfo
 from spheroidd.measure.outcome import Protocol
-from spheroidd.measure.stage import MeasureStage
+from spheroidd.measure.stage import MeasureStage, Unchecked
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.results import Results, SegmentationRecord
 from spheroidd.store.runs import Runs
 from spheroidd.system.lock import only_one
+
+PROTOCOL = Protocol(Path("p"), "mask", "sha", "Spheroids", Rule(4, 0), "0")
 
 
 class Scripted:
@@ -30,6 +33,7 @@ class Scripted:
     version = "4.2"
     state = "ready"
     down_since = next_try_at = None
+    retry_in, failures = 0.0, 0
 
     def __init__(self) -> None:
         self.kills: set[str] = set()
@@ -39,7 +43,9 @@ class Scripted:
         self.handed: list[Path] = []
         self.spoil: tuple[str, bytes | None] | None = None  # whose picture, and what it becomes
         self.begun = ""  # a spreadsheet that it writes first
-        self.changed: tuple[str, ...] = ()  # what the pipeline measures since it was changed
+        self.file = PipelineInfo("sha", {}, (), ("Spheroids",), ())  # the pipeline as it lies there
+        self.looked_at = "sha"
+        self.looks = 0
 
     def start(self) -> None:
         pass
@@ -53,7 +59,7 @@ class Scripted:
         assert labels_of == "Spheroids"
         if self.begun:
             (folder / self.begun).write_text("ImageNumber,")
-        if self.changed:
+        if self.file.sha256 != self.looked_at:
             raise PipelineError("the pipeline was changed")
         if self.down or any(image.plate in self.kills or image.well in self.kills
                             for image in images):  # fmt: skip
@@ -67,7 +73,11 @@ class Scripted:
         }  # fmt: skip
 
     def validate(self, _pipeline: Path) -> PipelineInfo:
-        return PipelineInfo("other", {}, self.changed, self.changed, ())
+        self.looks += 1
+        if self.down:
+            raise EngineError("the worker ended without an answer")
+        self.looked_at = self.file.sha256
+        return self.file
 
     def _keep(self, path: Path, well: str) -> Path | None:
         if self.labels is None:
@@ -88,17 +98,21 @@ class Bench:
         self.database = Database(self.folder.database)
         self.ledger, self.results = Ledger(self.database), Results(self.database)
         self.engine = Scripted()
-        protocol = Protocol(Path("p"), "mask", "sha", "Spheroids", Rule(4, 0), "0")
+        self._log = log
+        self.take(PROTOCOL)
+        self.now = NOW
+
+    def take(self, protocol: Protocol) -> None:
+        """A stage that begins with it."""
         self.stage = MeasureStage(
             self.ledger,
             self.results,
             Runs(self.database),
             self.folder,
-            self.engine,
+            self.engine,  # type: ignore[arg-type]
             protocol,
-            log,  # type: ignore[arg-type]
+            self._log,
         )
-        self.now = NOW
 
     def segmented(self, *wells: str) -> None:
         for well in wells:
@@ -139,8 +153,9 @@ def test_a_poisonous_image_is_set_aside_and_takes_nobody_with_it(bench: Bench) -
     assert bench.states() == {
         "A1": "measured", "A2": "failed", "A3": "measured", "A4": "measured"
     }  # fmt: skip
-    [row] = bench.database.rows("SELECT reason FROM images WHERE well = 'A2'")
+    [row] = bench.database.rows("SELECT reason, next_try_at FROM images WHERE well = 'A2'")
     assert "alone in its batch" in row["reason"]
+    assert row["next_try_at"], "whoever killed the worker, twice, may have been another"
     for hour in range(4):  # other images go well meanwhile, so the blame is proven
         bench.segmented(f"B{hour}")
         bench.work(hours=0.6)
@@ -262,17 +277,131 @@ def test_a_batch_that_can_not_be_recorded_is_closed(bench: Bench) -> None:
 
 def test_a_changed_pipeline_without_the_spheroids_is_refused(bench: Bench) -> None:
     bench.segmented("A1")
-    bench.engine.changed = ("Nuclei",)
-    bench.work()
+    bench.engine.file = PipelineInfo("other", {}, (), ("Nuclei",), ())
+    bench.work(hours=0.1)
     assert "does not measure Spheroids any more" in bench.stage.trouble
-    assert bench.states() == {"A1": "segmented"}, "the image is not to blame"
-    bench.engine.changed = ("Nuclei", "Spheroids")
-    bench.now += 600
-    bench.work()
-    assert bench.states() == {"A1": "segmented"}, "validated anew, measured in the next step"
-    bench.engine.changed = ()
-    bench.work()
+    assert bench.states() == {"A1": "segmented"}, "the image is not to blame, nor measured with it"
+    bench.engine.file = PipelineInfo("third", {}, (), ("Nuclei", "Spheroids"), ())
+    bench.work(hours=0.1)
     assert bench.states() == {"A1": "measured"}
+    assert bench.stage.trouble == ""
+    [row] = bench.database.rows("SELECT pipeline_sha256 FROM batches ORDER BY id DESC LIMIT 1")
+    assert row["pipeline_sha256"] == "third"
+
+
+def test_a_pipeline_that_changes_while_nothing_is_to_do_is_noticed(bench: Bench) -> None:
+    """It is looked whether CellProfiler works, and with that the engine takes the file."""
+    bench.segmented("A1")
+    bench.engine.kills = {"A1"}
+    assert bench.stage.step(NOW), "with its batch"
+    assert bench.stage.step(NOW), "alone, and it fails"
+    bench.engine.kills = set()
+    bench.engine.file = PipelineInfo("refused", {}, (), ("Nuclei",), ())
+    assert not bench.stage.step(NOW)
+    assert "does not measure Spheroids any more" in bench.stage.trouble
+    bench.ledger.retry(NOW)
+    bench.work(hours=0.1)
+    assert bench.states() == {"A1": "segmented"}
+    bench.engine.file = PipelineInfo("good", {}, (), ("Spheroids",), ())
+    bench.work(hours=0.1)
+    assert bench.states() == {"A1": "measured"}
+    [row] = bench.database.rows("SELECT pipeline_sha256 FROM batches ORDER BY id DESC LIMIT 1")
+    assert row["pipeline_sha256"] == "good"
+
+
+# -- a CellProfiler that works again, or did not work at the start --------------------------
+
+
+def test_trouble_ends_without_another_image(bench: Bench) -> None:
+    """The last image of a round is poisonous: nothing comes that could show that all is well."""
+    bench.segmented("A1")
+    bench.engine.kills = {"A1"}
+    assert bench.stage.step(NOW), "with its batch"
+    assert bench.stage.step(NOW), "alone"
+    assert bench.states() == {"A1": "failed"}
+    assert "without an answer" in bench.stage.trouble
+    assert not bench.stage.step(NOW)
+    assert bench.stage.trouble == ""
+    assert bench.engine.looks == 1
+
+
+def test_it_is_looked_for_the_end_of_trouble_once_a_minute(bench: Bench) -> None:
+    bench.segmented("A1")
+    bench.engine.down = True
+    while bench.stage.step(NOW):
+        pass
+    for second in range(600):
+        assert not bench.stage.step(NOW + second / 2)
+    assert "without an answer" in bench.stage.trouble
+    assert bench.engine.looks == 5
+    bench.engine.failures = 1  # one that fails has a pace of its own
+    bench.engine.retry_in = 0.5
+    bench.stage.step(NOW + 300.5)
+    assert bench.engine.looks == 5
+    bench.engine.retry_in = 0.0
+    bench.stage.step(NOW + 301)
+    assert bench.engine.looks == 6
+    bench.engine.down = False
+    bench.stage.step(NOW + 302)
+    assert bench.stage.trouble == ""
+    bench.stage.step(NOW + 303)
+    assert bench.engine.looks == 7, "all is well: nobody looks"
+
+
+class Unknown:
+    """What the daemon is to measure with, while CellProfiler does not work."""
+
+    def __init__(self) -> None:
+        self.answer: Protocol | EngineError = EngineError("the worker ended without an answer")
+        self.images = frozenset({"Original", "Mask"})
+
+    def check(self) -> Protocol:
+        if isinstance(self.answer, EngineError):
+            raise self.answer
+        return self.answer
+
+    def protocol(self) -> Unchecked:
+        known = {**vars(PROTOCOL), "pipeline_sha256": "", "object_name": "", "images": self.images}
+        return Unchecked(**known, check=self.check, reason="it is broken")
+
+
+def test_without_cellprofiler_images_wait_and_nobody_is_blamed(bench: Bench) -> None:
+    unknown = Unknown()
+    bench.take(unknown.protocol())
+    assert bench.stage.trouble == "it is broken"
+    bench.segmented("A1", "A2")
+    bench.work(hours=0.1)
+    rows = bench.database.rows("SELECT DISTINCT state, attempts, claimed_at FROM images")
+    assert rows == [{"state": "segmented", "attempts": 0, "claimed_at": None}]
+    assert bench.database.rows("SELECT * FROM batches") == []
+    assert "without an answer" in bench.stage.trouble
+
+    unknown.answer = PipelineError("it measures nothing")
+    bench.work(hours=0.1)
+    assert bench.stage.trouble == "it measures nothing"
+    assert set(bench.states().values()) == {"segmented"}
+
+    unknown.answer = replace(PROTOCOL, images=frozenset({"Spheroid"}))
+    bench.work(hours=0.1)
+    assert "asks for another image" in bench.stage.trouble, "which is not made"
+    assert set(bench.states().values()) == {"segmented"}
+
+    unknown.answer = replace(PROTOCOL, images=frozenset({"Mask"}))
+    bench.work(hours=0.1)
+    assert set(bench.states().values()) == {"measured"}
+    assert bench.stage.trouble == ""
+    [row] = bench.database.rows("SELECT DISTINCT pipeline_sha256 AS sha FROM batches")
+    assert row == {"sha": "sha"}
+
+
+def test_without_cellprofiler_it_is_looked_even_if_nothing_is_to_do(bench: Bench) -> None:
+    unknown = Unknown()
+    bench.take(unknown.protocol())
+    bench.stage.step(NOW)
+    assert "without an answer" in bench.stage.trouble
+    unknown.answer = replace(PROTOCOL, images=frozenset({"Mask"}))
+    bench.stage.step(NOW + 61)
+    assert bench.stage.trouble == ""
 
 
 def test_a_full_disk_loses_no_outline(bench: Bench) -> None:

@@ -153,7 +153,8 @@ def test_healthy_is_only_where_work_is_possible(service: Service) -> None:
     assert service.health()[1]["reasons"] == ["the daemon is starting"]
     service.live()
     told = Conditions(service.database)
-    told.tell([Condition("disk"), Condition("backup", "no share", urgent=False)], NOW)
+    told.tell([Condition("disk"), Condition("backup", "no share", urgent=False),
+               Condition("accelerator", "lost", urgent=False)], NOW)  # fmt: skip
     Health(service.database).folder("/e", "gone", None, NOW, scanned=False)
     assert service.health() == (200, {"status": "ok"})
     told.tell([Condition("disk", "full: ½ GB", "make room", urgent=True)], NOW)

@@ -195,6 +195,13 @@ def test_one_sentence_says_it_all(database: Database) -> None:
     assert [one.what for one in listed] == ["disk", "folder /e", "backup"]
     assert all(one.next_step for one in listed)
 
+    conditions.tell([Condition("accelerator", "lost", "See `nvidia-smi`."), Condition("disk")],
+                    NOW + 30)  # fmt: skip
+    assert "is measured meanwhile" not in told(database)[1], "it goes on, on the CPU"
+    health.update(NOW + 50, phase="starting", reloads=1)
+    assert told(database)[1].startswith("Running, and taking on a new configuration. 1 plate")
+    health.update(NOW + 50, phase="running")
+
     level, sentence = told(database, NOW + 50 + 7200)
     assert level == "wrong"
     assert "without a word 2 h ago" in sentence

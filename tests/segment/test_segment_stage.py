@@ -160,6 +160,24 @@ def test_originals_of_superseded_images_do_not_pile_up(bench: Bench) -> None:
     assert "handover/1.npy" not in bench.files()
 
 
+@pytest.mark.parametrize("there", ["segmented", "failed"])
+def test_an_original_that_somebody_else_has_handed_over_stays(bench: Bench, there: str) -> None:
+    """As where a step of a life before this one comes back late."""
+    bench.ready()
+
+    def moved_on(image: Any) -> NDArray[np.uint8]:
+        with bench.database.write() as sql:
+            sql.execute(
+                "UPDATE images SET state = ?, failed_from = 'segmented', reason = ''", [there]
+            )
+        return np.full((30, 40), 200, np.uint8)
+
+    bench.stage._read = moved_on
+    assert bench.stage.step(NOW)
+    assert bench.database.rows("SELECT state FROM images") == [{"state": there}]
+    assert "handover/1.npy" in bench.files()
+
+
 def test_one_wells_broken_folder_does_not_stop_the_others(bench: Bench) -> None:
     (bench.folder.root / "images/P").mkdir(parents=True)
     (bench.folder.root / "images/P/A1").write_text("in the way")

@@ -35,6 +35,7 @@ class Scripted:
         self.kills: set[str] = set()
         self.without_area: set[str] = set()
         self.undrawable: set[str] = set()
+        self.begun = ""  # a spreadsheet that it writes first
 
     def start(self) -> None:
         pass
@@ -44,6 +45,8 @@ class Scripted:
     ) -> Mapping[str, ImageOutcome]:
         assert labels_of == "Spheroids"
         assert all(image.files["Original"].is_file() for image in images)
+        if self.begun:
+            (folder / self.begun).write_text("ImageNumber,")
         if self.kills & {image.well for image in images}:
             raise EngineError("the worker ended without an answer")
         return {
@@ -155,8 +158,14 @@ def test_waiting_for_live_images_ends_with_the_first_signal(bench: Bench) -> Non
 
 def test_one_poisonous_image_fails_alone(bench: Bench) -> None:
     bench.engine.kills, bench.engine.without_area, bench.gone = {"A3"}, {"A5"}, {"A7"}
+    bench.engine.begun = "Image.csv"
     again = bench.again()
     assert again.work()
+    half = bench.database.rows("SELECT folder FROM batches WHERE outcome LIKE 'failed as a whole%'")
+    assert len(half) == 2, "with its batch, and alone"
+    left = {path.parent for path in (bench.folder.root / "batches").rglob("*.csv")}
+    assert left, "of the others"
+    assert left.isdisjoint(bench.folder.root / row["folder"] for row in half)
     assert bench.wells(again.run_id) == {f"A{n}" for n in range(1, 11)} - {"A3", "A5", "A7"}
     reasons = bench.failures()
     assert "as a whole" in reasons["A3"]

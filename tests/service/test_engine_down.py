@@ -1,9 +1,11 @@
 """CellProfiler's environment breaks, or no file can be opened, under the running daemon."""
 
+import hashlib
 import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -15,11 +17,13 @@ import pytest
 from running import Daemon
 
 from spheroidd.intake.imagefile import read_image
+from spheroidd.measure.pipelines import pipeline_path
 from spheroidd.simulator.instrument import Instrument
 from spheroidd.simulator.plan import mixed_plates, plan
 
 pytestmark = pytest.mark.timeout(300)
 HASTY = Path(__file__).with_name("hasty.py")
+BROKEN = "echo 'libz.so.1: cannot open shared object file' >&2; exit 127"
 FAST = {"model": "u2netp", "refine": False}
 
 
@@ -58,6 +62,15 @@ def become(home: Path, what: str) -> None:
     fresh.replace(python)
 
 
+def start_hasty(daemon: Daemon, home: Path) -> None:
+    with (daemon.folder / "daemon.log").open("a") as log:
+        daemon.process = subprocess.Popen(
+            [sys.executable, str(HASTY), "run", "-c", str(daemon.config)],
+            stdout=log, stderr=log, text=True, start_new_session=True,
+            env={**os.environ, "SPHEROIDD_HOME": str(home)},
+        )  # fmt: skip
+
+
 def worker_of(daemon: Daemon) -> psutil.Process:
     assert daemon.process is not None
     [worker] = psutil.Process(daemon.process.pid).children(recursive=True)
@@ -72,15 +85,10 @@ def test_the_service_goes_on_segmenting_while_cellprofiler_is_down_and_heals(
     daemon: Daemon, home: Path, own_home: Path, pictures: Path
 ) -> None:
     daemon.configure(segmentation=FAST)
-    with (daemon.folder / "daemon.log").open("a") as log:
-        daemon.process = subprocess.Popen(
-            [sys.executable, str(HASTY), "run", "-c", str(daemon.config)],
-            stdout=log, stderr=log, text=True, start_new_session=True,
-            env={**os.environ, "SPHEROIDD_HOME": str(own_home)},
-        )  # fmt: skip
+    start_hasty(daemon, own_home)
     daemon.wait_until(lambda: bool(told(daemon, "ready")))
 
-    become(own_home, "echo 'libz.so.1: cannot open shared object file' >&2; exit 127")
+    become(own_home, BROKEN)
     worker_of(daemon).kill()
     shutil.copytree(pictures, daemon.export, dirs_exist_ok=True)
     daemon.wait_until(lambda: bool(told(daemon, "engine.down")))
@@ -101,6 +109,44 @@ def test_the_service_goes_on_segmenting_while_cellprofiler_is_down_and_heals(
     )
     assert daemon.rows("SELECT * FROM transitions WHERE to_state = 'failed'") == []
     assert daemon.rows("SELECT max(attempts) AS most FROM images") == [{"most": 0}]
+    assert daemon.end() == 0
+
+
+def engine_trouble(daemon: Daemon) -> str:
+    rows = daemon.rows("SELECT trouble FROM conditions WHERE name = 'engine'")
+    return rows[0]["trouble"] if rows else ""
+
+
+def test_the_service_starts_and_reloads_while_cellprofiler_is_broken(
+    daemon: Daemon, home: Path, own_home: Path, pictures: Path
+) -> None:
+    become(own_home, BROKEN)
+    daemon.configure(segmentation=FAST)
+    shutil.copytree(pictures, daemon.export, dirs_exist_ok=True)
+    start_hasty(daemon, own_home)
+    daemon.wait_until(lambda: bool(told(daemon, "ready")))
+    daemon.wait_until(lambda: daemon.count("segmented") == 4)
+    daemon.wait_until(lambda: "down since" in engine_trouble(daemon))
+    assert "code 127" in engine_trouble(daemon)
+
+    assert daemon.process is not None
+    daemon.configure(segmentation={**FAST, "threshold": 0.4})
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_until(lambda: len(told(daemon, "ready")) == 2)
+    source = next(daemon.export.rglob("*.jpg"))
+    shutil.copy(source, source.with_name("another.jpg"))
+    daemon.wait_until(lambda: daemon.count("segmented") == 5)
+    assert daemon.count("measured") == 0
+
+    become(own_home, working(home))
+    daemon.wait_until(lambda: daemon.count("measured") == 5)
+    daemon.wait_until(lambda: engine_trouble(daemon) == "")
+    assert daemon.rows("SELECT * FROM transitions WHERE to_state = 'failed'") == []
+    # The pipeline asks for no image on white, as its text tells; so nothing is segmented twice.
+    assert len(daemon.rows("SELECT 1 FROM segmentations WHERE white_path IS NULL")) == 5
+    sha256 = hashlib.sha256(pipeline_path("mask").read_bytes()).hexdigest()
+    found = daemon.rows("SELECT DISTINCT pipeline_sha256 AS sha FROM batches")
+    assert found == [{"sha": sha256}]
     assert daemon.end() == 0
 
 

@@ -3,6 +3,7 @@
 They hold passwords and tokens: nothing here ever shows more of one than its scheme.
 """
 
+import hashlib
 import re
 import stat
 from collections.abc import Mapping, Sequence
@@ -64,6 +65,22 @@ def addresses(
     ]
     once = {one.url: one for one in reversed(found)}
     return Addresses(tuple(one for one in found if once[one.url] is one), tuple(warnings))
+
+
+def fingerprint(targets_file: Path | None, environment: Mapping[str, str]) -> str:
+    """What tells one content of the file (or credential) from another: its SHA-256, in hex; empty
+    where there is none, `unreadable` where it can't be read.
+
+    Args:
+        targets_file, environment: as of `addresses`.
+    """
+    file = targets_file or _credential(environment)
+    if file is None:
+        return ""
+    try:
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError:
+        return "unreadable"
 
 
 def _credential(environment: Mapping[str, str]) -> Path | None:

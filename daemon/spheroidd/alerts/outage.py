@@ -1,7 +1,5 @@
 """An alert about the database itself: it can't be in the table, so it is kept in memory."""
 
-from datetime import tzinfo
-
 from spheroidd.alerts import words
 from spheroidd.alerts.telling import Message
 from spheroidd.store.alerting import Alert
@@ -18,10 +16,9 @@ class Outage:
         remind: seconds until people are told again; None: never.
     """
 
-    def __init__(self, grace: float, remind: float | None, zone: tzinfo | None) -> None:
+    def __init__(self, grace: float, remind: float | None) -> None:
         self._grace = grace
         self._remind = remind
-        self._zone = zone
         self._reason = ""
         self.since: float | None = None
         self.told_at: float | None = None
@@ -54,7 +51,7 @@ class Outage:
             True,
             _TITLE,
             f"{self._reason}, for {words.spell(now - since)} now "
-            f"(since {words.moment(since, self._zone)}).\n"
+            f"(since {words.moment(since)}).\n"
             "Nothing can be stored, so nothing is measured meanwhile; it goes on by itself once "
             "the database can be written.\nWhat to do: see whether its disk is full (`df -h`), "
             "and whether another program has opened spheroidd.db; then `spheroidd doctor`.",
@@ -69,6 +66,6 @@ class Outage:
     def recovery(self, machine: str, now: float) -> Message:
         """That it can be used again."""
         since = self.since if self.since is not None else now
-        body = f"After {words.spell(now - since)} (it began at {words.moment(since, self._zone)})."
+        body = f"After {words.spell(now - since)} (it began at {words.moment(since)})."
         title = "spheroidd: The database can be used again"
         return Message(title, f"{body}\n\nspheroidd on {machine}", "success")

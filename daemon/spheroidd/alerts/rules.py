@@ -2,15 +2,14 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
-from datetime import tzinfo
 
 from spheroidd.alerts import words
 from spheroidd.alerts.pace import Pace, pace_of
 from spheroidd.alerts.seen import (
     Found,
-    Settings,
     Snapshot,
     Timing,
+    Wishes,
     flags_key,
     folder_key,
     images_key,
@@ -34,12 +33,17 @@ _PARTS = {
 }
 # These don't mend themselves within a minute; others are tried again first.
 _TOLD_SOON = frozenset({"disk", "database", "accelerator", "backup", "configuration"})
+# These are told at once and by night too, though work goes on.
+_TOLD_AT_ONCE = frozenset({"accelerator"})
+_WORK_GOES_ON = {"accelerator": "Measuring goes on without it, on the CPU, which is slower."}
+# What alerts that are not about a part are about.
+_OTHERS = frozenset({"folder", "images", "flags", "failures", "crashes", "crash"})
 _LONGEST_REST = 2 * 3600.0
 _LOOP_OF_CRASHES = 3  # within an hour
 
 
-class Look:
-    """One look at one snapshot.
+class Examination:
+    """Of one snapshot.
 
     Args:
         opened: keys of the alerts that are open.
@@ -49,14 +53,14 @@ class Look:
     def __init__(
         self,
         snapshot: Snapshot,
-        settings: Settings,
+        wishes: Wishes,
         timing: Timing,
         opened: Collection[str],
         began: float,
         now: float,
     ) -> None:
         self._seen = snapshot
-        self._settings = settings
+        self._wishes = wishes
         self._timing = timing
         self._opened = opened
         self._began = began
@@ -90,6 +94,10 @@ class Look:
         return False
 
     def _parts(self) -> Iterator[Alert]:
+        there = {part.name for part in self._seen.parts}
+        self._quietly |= {  # a part that there is no more has not become well
+            key for key in self._opened if kind_of(key) not in _OTHERS and key not in there
+        }
         for part in self._seen.parts:
             soon = part.name in _TOLD_SOON
             grace = self._timing.brief if soon else self._timing.grace
@@ -101,9 +109,12 @@ class Look:
                 lines.append(
                     "Nothing is measured meanwhile. New images are kept for later, none is lost."
                 )
+            elif part.name in _WORK_GOES_ON:
+                lines.append(_WORK_GOES_ON[part.name])
             if part.next_step:
                 lines.append(f"What to do: {part.next_step}")
-            yield Alert(part.name, part.urgent, words.title(head), "\n".join(lines))
+            at_once = part.urgent or part.name in _TOLD_AT_ONCE
+            yield Alert(part.name, at_once, words.title(head), "\n".join(lines))
 
     def _crashes(self) -> Iterator[Alert]:
         if self._seen.crashes >= _LOOP_OF_CRASHES:
@@ -136,7 +147,7 @@ class Look:
                 )
 
     def _failures(self) -> Iterator[Alert]:
-        failed, most = self._seen.failures, self._settings.failures_per_hour
+        failed, most = self._seen.failures, self._wishes.failures_per_hour
         # Once it is open, it ends when half as many fail, so that it doesn't come and go.
         if failed.images < most and not ("failures" in self._opened and 2 * failed.images > most):
             return
@@ -157,7 +168,7 @@ class Look:
         going_on = set()
         for plate in self._seen.plates:
             key = images_key(plate.plate)
-            pace = pace_of(plate, self._settings.no_image_minutes)
+            pace = pace_of(plate, self._wishes.no_image_minutes)
             silence = self._now - plate.last_seen
             if silence <= pace.limit:
                 going_on.add(key)
@@ -203,7 +214,7 @@ class Look:
         )
 
     def _flagged_wells(self) -> Iterator[Alert]:
-        needed = self._settings.flagged_in_a_row
+        needed = self._wishes.flagged_in_a_row
         series: dict[str, list[WellEnd]] = {}
         for end in self._seen.wells:
             series.setdefault(flags_key(end.plate, end.well), []).append(end)
@@ -233,7 +244,7 @@ class Look:
         )
 
     def _moment(self, at: float) -> str:
-        return words.moment(at, self._settings.zone)
+        return words.moment(at)
 
 
 def _flagged(end: WellEnd, needed: int) -> bool:
@@ -247,28 +258,28 @@ def _flagged(end: WellEnd, needed: int) -> bool:
     return not (end.empty and all(flags == ("no_spheroid",) for flags in last))
 
 
-def running(plates: Sequence[PlateTimes], settings: Settings, now: float) -> list[str]:
+def running(plates: Sequence[PlateTimes], wishes: Wishes, now: float) -> list[str]:
     """The plates whose experiment goes on, as far as one can tell."""
     found = []
     for plate in plates:
-        pace = pace_of(plate, settings.no_image_minutes)
+        pace = pace_of(plate, wishes.no_image_minutes)
         if pace.live and now - plate.last_seen <= pace.limit + pace.window:
             found.append(plate.plate)
     return found
 
 
-def crash(previous: PreviousEnd, now: float, zone: tzinfo | None) -> Alert:
+def crash(previous: PreviousEnd, now: float) -> Alert:
     """That the daemon before this one did not end as it should."""
     away = words.spell(now - previous.at)
-    how = (
-        f"It ended itself: {previous.reason}"
-        if previous.reason
-        else "It was killed, or the machine went down; the system's log may say why."
-    )
+    head = f"The last sign of life was at {words.moment(previous.at)}."
+    how = "It was killed, or the machine went down; the system's log may say why."
+    if not previous.began:
+        head, how = f"Since {words.moment(previous.at)} it could not start:", previous.reason
+    elif previous.reason:
+        how = f"It ended itself: {previous.reason}"
     return Alert(
         "crash",
         False,
         f"spheroidd runs again; it was away for {away}",
-        f"The last sign of life was at {words.moment(previous.at, zone)}. {how}\n"
-        "Images that came meanwhile are measured now; nothing is lost.",
+        f"{head} {how}\nImages that came meanwhile are measured now; nothing is lost.",
     )

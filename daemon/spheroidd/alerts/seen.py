@@ -1,4 +1,4 @@
-"""What alerts are made of: settings, what was seen, what holds; and their keys.
+"""What alerts are made of: wishes, what was seen, what holds; and their keys.
 
 A key says what an alert is about: `disk` and other parts by their names, `folder/<path>`,
 `images/<plate>`, `flags/<plate>/<well>`, `failures`, `crashes`; `crash` is an event.
@@ -6,22 +6,20 @@ A key says what an alert is about: `disk` and other parts by their names, `folde
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import tzinfo
 
 from spheroidd.store.alerting import Alert
 from spheroidd.store.sights import Failures, FolderState, PartState, PlateTimes, Service, WellEnd
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What the configuration says; `zone` None: times of day as on this machine."""
+class Wishes:
+    """What the configuration says of alerts; times of day are those of this machine."""
 
     no_image_minutes: float | None = None
     failures_per_hour: int = 10
     flagged_in_a_row: int = 3
     remind_hours: float | None = 24.0
     quiet_hours: str | None = None
-    zone: tzinfo | None = None
 
 
 @dataclass(frozen=True)

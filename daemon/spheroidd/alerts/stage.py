@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.alerts.outage import Outage
-from spheroidd.alerts.rules import Look, crash, running
-from spheroidd.alerts.seen import Found, Settings, Snapshot, Timing
+from spheroidd.alerts.rules import Examination, crash, running
+from spheroidd.alerts.seen import Found, Snapshot, Timing, Wishes
 from spheroidd.alerts.sending import Sender
 from spheroidd.alerts.telling import Item, Message, changes, compose, to_tell
 from spheroidd.errors import SpheroiddError, StoreError
@@ -32,7 +32,7 @@ class AlertStage:
         self,
         database: Database,
         roots: Sequence[str],
-        settings: Settings,
+        wishes: Wishes,
         sender: Sender,
         log: FilteringBoundLogger,
         previous: PreviousEnd | None = None,
@@ -48,16 +48,14 @@ class AlertStage:
         self._sights = Sights(database.path)
         self._table = Alerting(database, self._sights)
         self._roots = frozenset(roots)
-        self._settings = settings
+        self._wishes = wishes
         self._sender = sender
         self._log = log
         self._crash = previous
         self._timing = timing or Timing()
         self._machine = machine or socket.gethostname()
-        remind = settings.remind_hours
-        self._outage = Outage(
-            self._timing.grace, None if remind is None else remind * _HOUR, settings.zone
-        )
+        remind = wishes.remind_hours
+        self._outage = Outage(self._timing.grace, None if remind is None else remind * _HOUR)
         self._began = 0.0
         self._looked: float | None = None
         self._looked_slowly: float | None = None
@@ -81,6 +79,7 @@ class AlertStage:
         if self._looked is not None and abs(now - self._looked) < self._timing.look:
             return False
         self._looked = now
+        self._began = min(self._began, now)  # the clock may have been set back
         try:
             why = self._look_and_tell(now)
         except (sqlite3.Error, OSError, StoreError) as error:
@@ -119,7 +118,10 @@ class AlertStage:
         if service is None:
             return ""
         if service.phase == "running":
-            silent = now - service.heartbeat
+            # A stage that has just begun has seen no silence yet: a reload takes its time.
+            # A heartbeat from the future was written before the clock was set back.
+            last = service.heartbeat if service.heartbeat <= now else 0.0
+            silent = now - max(last, self._began)
             if silent > _SILENT_SECONDS:
                 return "Nothing was written into it for a while"
         elif now - self._began < _START_SECONDS:
@@ -135,7 +137,7 @@ class AlertStage:
             stored = self._table.stored(now)
         if not self._sender.is_due(now):
             return ""
-        items = to_tell(stored, found, self._settings, self._timing, self._last_told, now)
+        items = to_tell(stored, found, self._wishes, self._timing, self._last_told, now)
         if items:
             self._tell(items, now)
         return ""
@@ -154,7 +156,7 @@ class AlertStage:
             crashes=self._table.raised_since("crash", now - _HOUR),
         )
         opened = {alert.key for alert in stored if alert.ended_at is None}
-        return Look(snapshot, self._settings, self._timing, opened, self._began, now).found()
+        return Examination(snapshot, self._wishes, self._timing, opened, self._began, now).found()
 
     def _look_at_plates(self, now: float) -> None:
         """That takes longer, and changes slowly."""
@@ -164,8 +166,8 @@ class AlertStage:
         self._plates = self._sights.plates(now)
         self._wells = [
             end
-            for plate in running(self._plates, self._settings, now)
-            for end in self._sights.well_ends(plate, self._settings.flagged_in_a_row)
+            for plate in running(self._plates, self._wishes, now)
+            for end in self._sights.well_ends(plate, self._wishes.flagged_in_a_row)
         ]
         self._looked_slowly = now
 
@@ -175,12 +177,12 @@ class AlertStage:
         if self._crash is None:
             return
         again = self._table.raised_since("crash", now - _HOUR) > 0
-        alert = crash(self._crash, now, self._settings.zone)
+        alert = crash(self._crash, now)
         self._table.happened(alert, now, now, told=None, quietly=again)
         self._crash = None
 
     def _tell(self, items: Sequence[Item], now: float) -> None:
-        message = compose(items, self._machine, self._settings.zone)
+        message = compose(items, self._machine)
         why = self._sender.send(message, now)
         if why:
             self._table.not_told([number for item in items for number in item.ids], why)

@@ -6,11 +6,11 @@ lasts.  What can't wait is told at once; the rest is gathered into one message.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 from typing import Literal
 
 from spheroidd.alerts import words
-from spheroidd.alerts.seen import Found, Settings, Timing, kind_of, names_in
+from spheroidd.alerts.seen import Found, Timing, Wishes, kind_of, names_in
 from spheroidd.store.alerting import Alert, StoredAlert
 
 _TOLD_ONCE = frozenset({"images", "flags"})  # nothing may be wrong, and status shows them
@@ -93,7 +93,7 @@ def _ends_quietly(alert: StoredAlert, nothing_is_well: bool) -> bool:
 def to_tell(
     stored: Sequence[StoredAlert],
     found: Found,
-    settings: Settings,
+    wishes: Wishes,
     timing: Timing,
     last_told: float | None,
     now: float,
@@ -104,9 +104,9 @@ def to_tell(
         stored: open alerts, and those whose end is still to be told.
         last_told: when the last message went out.
     """
-    quiet = is_quiet(settings.quiet_hours, settings.zone, now)
+    quiet = is_quiet(wishes.quiet_hours, now)
     gathering = last_told is not None and abs(now - last_told) < timing.gather
-    items = [*_open_items(stored, found, settings, now), *_ended_items(stored)]
+    items = [*_open_items(stored, found, wishes, now), *_ended_items(stored)]
     at_once = [item for item in items if item.alert.urgent and item.what != "still"]
     if quiet or (gathering and not at_once):
         items = at_once
@@ -115,7 +115,7 @@ def to_tell(
 
 
 def _open_items(
-    stored: Sequence[StoredAlert], found: Found, settings: Settings, now: float
+    stored: Sequence[StoredAlert], found: Found, wishes: Wishes, now: float
 ) -> list[Item]:
     holding = {alert.key: alert for alert in found.holding}
     items = []
@@ -125,7 +125,7 @@ def _open_items(
         current = holding.get(alert.key) or Alert(alert.key, alert.urgent, alert.title, alert.body)
         if alert.told_at is None or (current.urgent and not alert.urgent):
             what: What = "new"
-        elif _is_due(alert.told_at, kind_of(alert.key), settings.remind_hours, now):
+        elif _is_due(alert.told_at, kind_of(alert.key), wishes.remind_hours, now):
             what = "still"
         else:
             continue
@@ -162,24 +162,24 @@ def _ended_items(stored: Sequence[StoredAlert]) -> list[Item]:
     return items
 
 
-def is_quiet(quiet_hours: str | None, zone: tzinfo | None, now: float) -> bool:
+def is_quiet(quiet_hours: str | None, now: float) -> bool:
     """Whether only what can't wait is told now.
 
     Args:
         quiet_hours: two times of day, such as `22:00-07:00`; None: never.
-        zone: None: the times of this machine.
+            The times are this machine's.
     """
     if quiet_hours is None:
         return False
     begin, end = quiet_hours.split("-")
-    time = datetime.fromtimestamp(now, UTC).astimezone(zone).strftime("%H:%M")
+    time = datetime.fromtimestamp(now, UTC).astimezone().strftime("%H:%M")
     return begin <= time < end if begin <= end else time >= begin or time < end
 
 
 # -- the message ----------------------------------------------------------------------------
 
 
-def compose(items: Sequence[Item], machine: str, zone: tzinfo | None) -> Message:
+def compose(items: Sequence[Item], machine: str) -> Message:
     """One message for everything, however much it is.
 
     Args:
@@ -191,7 +191,7 @@ def compose(items: Sequence[Item], machine: str, zone: tzinfo | None) -> Message
     for item in items:
         groups.setdefault((item.what, kind_of(item.alert.key)), []).append(item)
     alone = len(items) == 1
-    sections = [_section(group, zone, alone=alone) for group in groups.values()]
+    sections = [_section(group, alone=alone) for group in groups.values()]
     sections.append(f"spheroidd on {machine}")
     if not title.startswith("spheroidd"):
         title = f"spheroidd: {title}"
@@ -211,14 +211,14 @@ def _title(item: Item) -> str:
     return words.title(f"{prefix}{item.alert.title}")
 
 
-def _section(group: Sequence[Item], zone: tzinfo | None, *, alone: bool) -> str:
+def _section(group: Sequence[Item], *, alone: bool) -> str:
     """One alert in full; of several of one kind a line each, and what to do once."""
     if len(group) == 1:
-        body = _body(group[0], zone)
+        body = _body(group[0])
         return body if alone else f"■ {_title(group[0])}\n{body}"
     lines, rests = [], []
     for item in group:
-        first, _, rest = _body(item, zone).partition("\n")
+        first, _, rest = _body(item).partition("\n")
         lines.append(f"- {_title(item)}: {first}" if item.over else f"- {first}")
         rests.append(rest)
     more = len(lines) - _LISTED
@@ -227,8 +227,8 @@ def _section(group: Sequence[Item], zone: tzinfo | None, *, alone: bool) -> str:
     return "\n".join(["■", *lines, *filter(None, rests[:1])])
 
 
-def _body(item: Item, zone: tzinfo | None) -> str:
-    begin = words.moment(item.since, zone)
+def _body(item: Item) -> str:
+    begin = words.moment(item.since)
     length = words.spell(item.until - item.since)
     if item.what == "over":
         return f"After {length} (it began at {begin})."

@@ -1,6 +1,6 @@
 """Times, lengths of time and names as people read them."""
 
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime
 
 from spheroidd.store.paths import printable
 
@@ -22,9 +22,9 @@ def spell(seconds: float) -> str:
     return f"{days} days {hours} h" if hours else f"{days} days"
 
 
-def moment(at: float, zone: tzinfo | None) -> str:
-    """A time of day and its date; without a zone that of this machine."""
-    return datetime.fromtimestamp(at, UTC).astimezone(zone).strftime("%H:%M on %a %d %b")
+def moment(at: float) -> str:
+    """A time of day and its date, on this machine."""
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%H:%M on %a %d %b")
 
 
 def name(text: str) -> str:

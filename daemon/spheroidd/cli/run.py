@@ -1,5 +1,6 @@
 """`run` and `check`: the daemon itself, and a look at what it would do."""
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -36,9 +37,14 @@ def run(
 
     Ctrl-C (or SIGTERM) finishes or hands back the work in hand; a second one ends at once.
     """
-    settings = load(config)
-    from spheroidd import service
+    from spheroidd.alerts.starting import Starting
     from spheroidd.system.logs import open_log
+
+    # Of a wrong configuration's own addresses nothing is known: only the environment's are told.
+    environment = {} if until_idle else os.environ
+    with Starting((), None, 24.0, None, environment, open_log("info", "auto")).guard():
+        settings = load(config)
+    from spheroidd import service
 
     log = open_log(settings.logging.level, settings.logging.format)
     finished = (lambda: True) if until_idle else None

@@ -5,11 +5,10 @@ it, that looks like any folder.  The kernel's table of mounts tells the differen
 """
 
 import os
-import re
 import select
 from pathlib import Path
 
-from spheroidd.store.mounts import Mount, is_inside
+from spheroidd.store.mounts import Mount, is_inside, unescaped
 
 _TABLE = Path("/proc/self/mountinfo")
 FSTAB = Path("/etc/fstab")
@@ -67,13 +66,8 @@ def expected_point(target: str, fstab: str | None = None) -> str:
         fields = line.split()
         if len(fields) < 4 or line.lstrip().startswith("#"):
             continue
-        point, options = _plain(fields[1]).rstrip("/"), fields[3].split(",")
+        point, options = unescaped(fields[1]).rstrip("/"), fields[3].split(",")
         wanted = "noauto" not in options or "x-systemd.automount" in options
         if wanted and point and is_inside(target, point) and len(point) > len(best):
             best = point
     return best
-
-
-def _plain(escaped: str) -> str:
-    r"""The table writes blanks and the like as \040."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped)

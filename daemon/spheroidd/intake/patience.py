@@ -37,6 +37,7 @@ class Patience:
         self._folders: dict[str, Answers] = {}
         self._readers: dict[str, _Reader] = {}
         self._ending = threading.Event()
+        self._changing = threading.Lock()  # no reader is made that `stop` does not see
 
     def answers(self, root: str) -> Answers:
         """How a watched folder (in its stored form) answers; one and the same for everybody."""
@@ -49,15 +50,22 @@ class Patience:
             ImageError: as `read`; or the folder does not answer (unreachable).
             InterruptedError: it was told to stop while the folder did not answer.
         """
-        reader = self._readers.get(image.root)
-        if reader is None:
-            reader = _Reader(image.root, self._read, self.answers(image.root), self._ending)
-            self._readers[image.root] = reader
+        with self._changing:
+            reader = self._readers.get(image.root)
+            if reader is None:
+                if self._ending.is_set():
+                    raise InterruptedError("stopped before it was read")
+                reader = _Reader(image.root, self._read, self.answers(image.root), self._ending)
+                self._readers[image.root] = reader
         return reader.ask(image)
 
     def stop(self) -> None:
-        """Wait for no folder any more; from any thread."""
-        self._ending.set()
+        """Wait for no folder any more, and let the threads end: one that hangs in its folder
+        ends when that answers.  From any thread."""
+        with self._changing:
+            self._ending.set()
+            for reader in self._readers.values():
+                reader.end()
 
 
 class _Reader:
@@ -67,7 +75,7 @@ class _Reader:
         self._read = read
         self._answers = answers
         self._ending = ending
-        self._tasks: queue.SimpleQueue[tuple[Image, Future[Pixels]]] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[tuple[Image, Future[Pixels]] | None] = queue.SimpleQueue()
         self._stuck: Future[Pixels] | None = None
         threading.Thread(target=self._work, name=f"reading {root}", daemon=True).start()
 
@@ -87,9 +95,13 @@ class _Reader:
             waited += _LOOK_SECONDS
         raise _no_answer(image)
 
+    def end(self) -> None:
+        """Let the thread end after what it has to do; whoever asks later asks in vain."""
+        self._tasks.put(None)
+
     def _work(self) -> None:
-        while True:
-            self._one(*self._tasks.get())
+        while (task := self._tasks.get()) is not None:
+            self._one(*task)
 
     def _one(self, image: Image, task: "Future[Pixels]") -> None:
         try:

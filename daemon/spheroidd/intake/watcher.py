@@ -16,14 +16,13 @@ from watchdog.observers.polling import PollingObserverVFS
 
 from spheroidd.intake.answers import Answers
 from spheroidd.intake.mounts import MountTable, concerning, expected_point
-from spheroidd.store.mounts import Mount, holding, is_inside, read_mounts
+from spheroidd.store.mounts import NETWORK, Mount, holding, is_inside, read_mounts
 
 Kind = Literal["native", "polling"]
 
-# The kernel sends no events for what other hosts write to these.
-_REMOTE = frozenset(
-    {"cifs", "smb3", "smbfs", "nfs", "nfs4", "9p", "virtiofs", "ceph", "glusterfs", "afs", "vboxsf"}
-)
+# The kernel sends no events for what other hosts write to these. More than what a database is
+# unsafe on: the host of a virtual machine writes to its shares too, and of FUSE nothing is known.
+_SILENT = NETWORK | {"9p", "virtiofs", "vboxsf"}
 STALE = "what is mounted there, or may be read, has changed"
 _STOP_SECONDS = 2.0
 _IN_DELETE_SELF = 0x400
@@ -33,8 +32,8 @@ def choose(wanted: Literal["auto", "native", "polling"], filesystem: str) -> Kin
     """Native events where the file system sends them, polling elsewhere."""
     if wanted != "auto":
         return wanted
-    remote = filesystem in _REMOTE or filesystem.startswith("fuse")
-    return "polling" if remote else "native"
+    silent = filesystem in _SILENT or filesystem.startswith("fuse")
+    return "polling" if silent else "native"
 
 
 class _Hints(FileSystemEventHandler):

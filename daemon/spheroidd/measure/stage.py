@@ -7,15 +7,15 @@ tried alone; when one image fails, only that image is recorded as failed.
 import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.batches import Due, next_batch
-from spheroidd.measure.engine import Engine, ImageOutcome, PipelineInfo
+from spheroidd.measure.engine import Engine, ImageOutcome
 from spheroidd.measure.outcome import (
     NO_OUTLINE,
     Protocol,
@@ -35,7 +35,22 @@ from spheroidd.store.results import Results
 from spheroidd.store.runs import Runs
 
 _REFUSED_SECONDS = 60.0  # until a pipeline that is refused is tried again
+_LOOK_SECONDS = 60.0  # between two looks whether what went wrong has passed
 _REMEMBERED = 10_000  # images that failed CellProfiler as a whole
+
+
+@dataclass(frozen=True)
+class Unchecked(Protocol):
+    """What is known of it while CellProfiler does not work; `images` are those that are made.
+
+    Attributes:
+        check: has CellProfiler look at the pipeline, and gives what to measure with; raises
+            EngineError.
+        reason: why it was not looked at, in words.
+    """
+
+    check: Callable[[], Protocol] = field(kw_only=True)
+    reason: str = field(kw_only=True)
 
 
 class MeasureStage:
@@ -61,11 +76,13 @@ class MeasureStage:
         self._log = log
         self._more_coming = more_coming
         self._stopping = False
-        self._refused_until = 0.0
+        # Whether CellProfiler has looked at the pipeline as it is now, and it can be used.
+        self._sure = not isinstance(protocol, Unchecked)
+        self._refused_until = self._looked_at = 0.0
         self._after_fresh = False
         self._measured = 0  # images that went well
         self._failed_at: dict[int, int] = {}  # image → `_measured` when it failed the worker
-        self._trouble = ""
+        self._trouble = protocol.reason if isinstance(protocol, Unchecked) else ""
 
     @property
     def trouble(self) -> str:
@@ -101,11 +118,16 @@ class MeasureStage:
         down = self._engine.state == "down"
         try:
             if due is None:
-                if down and self._engine.retry_in == 0:
-                    self._look_whether_it_works()
+                if self._is_time_to_look(now):
+                    self._looked_at = now
+                    self._check_pipeline()
                 return False
             self._engine.start()
+            if not self._sure:
+                self._check_pipeline()
         except EngineError as error:
+            if isinstance(error, PipelineError):
+                self._refused_until = now + _REFUSED_SECONDS
             self._engine_trouble(error)
             return False
         # One image tells as much as a batch, and costs the least time if the worker hangs.
@@ -126,10 +148,13 @@ class MeasureStage:
         self._stopping = True
         self._engine.stop()
 
-    def _look_whether_it_works(self) -> None:
-        """The one try of an engine that is down while there is nothing to measure."""
-        self._engine.validate(self._protocol.pipeline)
-        self._trouble = ""
+    def _is_time_to_look(self, now: float) -> bool:
+        """Whether to see, with nothing to measure, if what went wrong has passed: at the pace of
+        the engine's own back-off while it fails, else once a minute."""
+        if not self._trouble and self._engine.state == "ready":
+            return False
+        recently = 0 <= now - self._looked_at < _LOOK_SECONDS  # the clock may be set back
+        return self._engine.retry_in == 0 and (self._engine.failures > 0 or not recently)
 
     # -- one batch ----------------------------------------------------------------------
 
@@ -202,8 +227,8 @@ class MeasureStage:
                 self._results.measured(item.image, replace(record, run_id=run), now)
                 self._failed_at.pop(item.image.id, None)
             except ClaimLostError:
+                # Its original may be somebody else's by now; one that nobody wants is cleared.
                 log.info("superseded while it was measured")
-                self._folder.original(item.image.id).unlink(missing_ok=True)
                 continue
             self._folder.original(item.image.id).unlink(missing_ok=True)
             log.info("measured", area_px=record.area_px, flags=",".join(record.flags))
@@ -233,7 +258,7 @@ class MeasureStage:
             return
         if isinstance(error, PipelineError):
             self._ledger.release(ids)
-            self._take_changed_pipeline(now)
+            self._sure = False  # its file was changed under way
             return
         if self._stopping or len(images) > 1 or images[0].attempts == 0:
             self._ledger.release(ids, suspect=not self._stopping)
@@ -245,29 +270,37 @@ class MeasureStage:
         while len(self._failed_at) > _REMEMBERED:  # the forgotten are only tried longer
             del self._failed_at[next(iter(self._failed_at))]
 
-    def _take_changed_pipeline(self, now: float) -> None:
-        """The pipeline's file was changed under way: go on with it, if it can be used."""
-        try:
-            info = self._engine.validate(self._protocol.pipeline)
-            self._require_spheroids(info)
-        except EngineError as error:
-            self._refused_until = now + _REFUSED_SECONDS
-            self._engine_trouble(error)
-            return
-        self._log.warning("the pipeline was changed; measuring with it", sha256=info.sha256)
-        self._protocol = replace(self._protocol, pipeline_sha256=info.sha256)
+    def _check_pipeline(self) -> None:
+        """Have CellProfiler look at the pipeline, and go on with it as it is now.
 
-    def _require_spheroids(self, info: PipelineInfo) -> None:
-        if not self._protocol.images.issuperset(info.images.values()):
+        Raises:
+            PipelineError: it can't be used, or not with the images that are made.
+            EngineError: CellProfiler does not work.
+        """
+        self._sure = False  # what is looked at is what the engine takes from now on
+        known = self._protocol
+        if isinstance(known, Unchecked):
+            found = known.check()
+            self._require_images(found.images)
+        else:
+            info = self._engine.validate(known.pipeline)
+            self._require_images(info.images.values())
+            if known.object_name not in info.measured:
+                raise PipelineError(
+                    f"The pipeline {known.pipeline} was changed and does not measure "
+                    f"{known.object_name} any more.",
+                    "Change it back, or name another object in the configuration and start again.",
+                )
+            found = replace(known, pipeline_sha256=info.sha256)
+            if found != known:
+                self._log.warning("the pipeline was changed; measuring with it", sha256=info.sha256)
+        self._protocol, self._sure, self._trouble = found, True, ""
+
+    def _require_images(self, wanted: Iterable[str]) -> None:
+        if not self._protocol.images.issuperset(wanted):
             raise PipelineError(
                 f"The pipeline {self._protocol.pipeline} was changed and asks for another image.",
                 "Change it back, or start again so that the image is made.",
-            )
-        if self._protocol.object_name not in info.measured:
-            raise PipelineError(
-                f"The pipeline {self._protocol.pipeline} was changed and does not measure "
-                f"{self._protocol.object_name} any more.",
-                "Change it back, or name another object in the configuration and start again.",
             )
 
     def _engine_trouble(self, error: EngineError) -> None:

@@ -83,7 +83,7 @@ def headline(found: dict[str, Any], now: float) -> tuple[Level, str]:
     if not daemon["running"]:
         return "wrong", f"Not running: {_end_of(daemon, now)} {far} {_START}"
     if daemon["phase"] == "starting":
-        return "ok", f"Starting, since {moment(daemon['started_at'], now)}. {far}"
+        return "ok", f"{_beginning(daemon, now)} {far}"
     wrong, failed = troubles(found), found["totals"]["failed"]
     if wrong:
         return "wrong", f"Running. {far} {_what_is_wrong(wrong)}"
@@ -102,6 +102,12 @@ def _how_far(found: dict[str, Any], now: float) -> str:
     return (
         f"{counted}, {totals['measured']} measured, {left} waiting; last image {moment(last, now)}."
     )
+
+
+def _beginning(daemon: dict[str, Any], now: float) -> str:
+    if daemon.get("reloads"):  # it has been through its start
+        return "Running, and taking on a new configuration."
+    return f"Starting, since {moment(daemon['started_at'], now)}."
 
 
 def _end_of(daemon: dict[str, Any], now: float) -> str:

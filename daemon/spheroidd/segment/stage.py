@@ -124,8 +124,9 @@ class SegmentStage:
         except InterruptedError:  # told to stop while its folder did not answer
             self._ledger.release([image.id])
         except ClaimLostError:
-            self._folder.original(image.id).unlink(missing_ok=True)
-            log.info("superseded while it was segmented")
+            # Its original may be handed over by whoever moved it on; `_clear_handover` removes
+            # the ones that nobody wants.
+            log.info("moved on by somebody else while it was segmented")
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
                 raise  # as above

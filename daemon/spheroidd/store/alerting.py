@@ -13,7 +13,10 @@ _NEWS = 3 * _DAY  # what is over for longer is no news any more: a long weekend
 
 @dataclass(frozen=True)
 class Alert:
-    """Something that people should know; `key` says what it is about and stays the same."""
+    """Something that people should know; `key` says what it is about and stays the same.
+
+    `urgent`: it can't wait, not even by night.
+    """
 
     key: str
     urgent: bool
@@ -47,10 +50,12 @@ class Told:
 @dataclass(frozen=True)
 class PreviousEnd:
     """A daemon that did not end as it should: its last sign of life, and why it ended itself
-    (empty: it was killed, or the machine went down)."""
+    (empty: it was killed, or the machine went down).  Where it never `began`: since when it
+    could not start, and why."""
 
     at: float
     reason: str = ""
+    began: bool = True
 
 
 class Alerting:

@@ -131,9 +131,11 @@ class Database:
 
     def close(self) -> None:
         """Fold the write-ahead log back into the file and close."""
-        with self._lock, contextlib.suppress(sqlite3.Error):
-            self.sql.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-            self.sql.close()
+        with self._lock:
+            with contextlib.suppress(sqlite3.Error):
+                self.sql.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with contextlib.suppress(sqlite3.Error):  # also where somebody keeps it locked
+                self.sql.close()
 
 
 def _refuse_read_only(path: Path) -> None:

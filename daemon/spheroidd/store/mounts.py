@@ -10,7 +10,7 @@ _TABLE = Path("/proc/self/mountinfo")
 
 # Another machine holds the files, so two kernels may write to one file, and neither knows the
 # other's locks nor the other's memory: SQLite's write-ahead log can't work there.
-_NETWORK = frozenset(
+NETWORK = frozenset(
     {
         *("afs", "beegfs", "ceph", "cifs", "coda", "glusterfs", "gpfs", "lustre", "ncpfs"),
         *("nfs", "nfs4", "orangefs", "pvfs2", "smb3", "smbfs"),
@@ -52,8 +52,13 @@ def parse_mounts(text: str) -> list[Mount]:
         before, _, after = line.partition(" - ")
         fields, kind = before.split(), after.split()
         if len(fields) >= 5 and kind:
-            mounts.append(Mount(_plain(fields[4]), kind[0], kind[-1]))
+            mounts.append(Mount(unescaped(fields[4]), kind[0], kind[-1]))
     return mounts
+
+
+def unescaped(field: str) -> str:
+    r"""A field of mountinfo or /etc/fstab, which write blanks and the like as \040 (fstab(5))."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)
 
 
 def holding(target: str, mounts: list[Mount]) -> Mount:
@@ -91,7 +96,7 @@ def network_filesystem(path: Path, mounts: str | None = None) -> str:
     kind, options = mount.filesystem, mount.options.split(",")
     by_fuse = kind.startswith("fuse.") and kind.removeprefix("fuse.") in _NETWORK_BY_FUSE
     far = kind == "9p" and bool({"trans=tcp", "trans=rdma"}.intersection(options))
-    return kind if kind in _NETWORK or by_fuse or far else ""
+    return kind if kind in NETWORK or by_fuse or far else ""
 
 
 def refuse_network(folder: Path) -> None:
@@ -112,8 +117,3 @@ def refuse_network(folder: Path) -> None:
 def _mount_of(path: Path, mounts: str | None) -> Mount:
     table = read_mounts() if mounts is None else parse_mounts(mounts)
     return holding(str(path.resolve()), table)
-
-
-def _plain(escaped: str) -> str:
-    r"""The table writes blanks and the like as \040."""
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), escaped)

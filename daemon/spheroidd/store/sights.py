@@ -65,7 +65,8 @@ class Failures:
 
 @dataclass(frozen=True)
 class PartState:
-    """A part of the service; an empty `trouble` means well, `since` when it became so."""
+    """A part of the service; an empty `trouble` means well, `since` when it became so;
+    `urgent`: nothing is measured while it is ill."""
 
     name: str
     trouble: str
