@@ -266,7 +266,7 @@ def test_polling_finds_within_its_time_what_sends_no_event(
     write_picture(path, seed=1)
     wait_for(
         lambda: (
-            [row["state"] for row in one.database.rows("SELECT state FROM images")]
+            [row["state"] for row in one.database.rows("SELECT state FROM images ORDER BY id")]
             == ["superseded", "ready"]
         ),
         8,
