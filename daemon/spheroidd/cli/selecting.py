@@ -78,8 +78,9 @@ def plate_as_stored(reader: Reader, plate: str) -> str:
 
 def _among(names: Sequence[str], given: str) -> str:
     stored = to_stored(given)
-    if stored in names:
-        return stored
+    for name in (given, stored):  # the first, where it was found among them before
+        if name in names:
+            return name
     return next((name for name in names if printable(name) == given), stored)
 
 

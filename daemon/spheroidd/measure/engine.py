@@ -242,13 +242,14 @@ def _as_message(image: ImageInput) -> Message:
 
 def _info(replies: Replies) -> PipelineInfo:
     reply = replies[-1]
+    images = dict(reply["images"])
     texts = [reply["sha256"], *reply["objects"], *reply["measured"], *reply["modules"]]
-    texts += [*reply["images"], *reply["images"].values()]
+    texts += [*images, *images.values()]
     if not all(isinstance(text, str) for text in texts):
         raise ValueError(f"a pipeline that is {reply!r:.80}")
     return PipelineInfo(
         reply["sha256"],
-        dict(reply["images"]),
+        images,
         tuple(reply["objects"]),
         tuple(reply["measured"]),
         tuple(reply["modules"]),
