@@ -20,6 +20,7 @@ from spheroidd.segment.models import fetch
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
+SMALL = "u2netp"
 MODEL = "isnet-imgly-fp16"
 PLATE = "20230915 - CQ22 3D"
 HARDEST = 24  # from this frame on the spheroid is dark, and one pass of a model goes wrong
@@ -74,9 +75,9 @@ def errors(found: dict[str, float], published: dict[str, int]) -> list[float]:
 
 
 @pytest.fixture(scope="module")
-def live(series: Path, isnet: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+def live(series: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """The daemon runs; the frames come in one after another; then it is told to stop."""
-    daemon = new_daemon(tmp_path_factory.mktemp("live"), isnet, "mask")
+    daemon = new_daemon(tmp_path_factory.mktemp("live"), SMALL, "mask")
     try:
         daemon.start()
         daemon.wait_until(lambda: any(line["event"] == "ready" for line in daemon.log()))
@@ -92,12 +93,12 @@ def live(series: Path, isnet: str, tmp_path_factory: pytest.TempPathFactory) -> 
 def test_32_rows_in_order(live: Daemon) -> None:
     rows = live.exported()
     assert [Path(row["image_path"]).stem for row in rows] == [f"A1_{n:03d}" for n in range(32)]
-    assert {(row["plate"], row["well"], row["model"]) for row in rows} == {(PLATE, "A1", MODEL)}
+    assert {(row["plate"], row["well"], row["model"]) for row in rows} == {(PLATE, "A1", SMALL)}
     assert all(float(row["peak_probability"]) > 0.9 for row in rows)
 
 
 def test_every_area_is_near_the_published_one(live: Daemon, published: dict[str, int]) -> None:
-    """With one pass of the same model eight frames are off by more than 10 %, one by 94 %."""
+    """With one pass of the same model eleven frames are off by 14 to 45 %."""
     found = areas(live)
     assert found.keys() == published.keys()
     off = errors(found, published)
@@ -154,9 +155,9 @@ def test_a_second_pass_measures_nothing_again(live: Daemon) -> None:
 
 
 def test_killed_halfway_and_started_again_gives_the_same(
-    live: Daemon, series: Path, isnet: str, tmp_path: Path
+    live: Daemon, series: Path, tmp_path: Path
 ) -> None:
-    daemon = new_daemon(tmp_path, isnet, "mask")
+    daemon = new_daemon(tmp_path, SMALL, "mask")
     copy_one_by_one(series, daemon.export, HARDEST)
     daemon.start()
     daemon.wait_until(lambda: daemon.count("segmented") + daemon.count("measured") >= 2)
@@ -171,7 +172,7 @@ def test_killed_halfway_and_started_again_gives_the_same(
 def test_the_white_background_pipeline_is_as_near(
     series: Path, isnet: str, published: dict[str, int], tmp_path: Path
 ) -> None:
-    """The files are there before the start."""
+    """With ISNet, whose one pass is off by up to 94 % on these; the files are there before."""
     daemon = new_daemon(tmp_path, isnet, "white-background")
     copy_one_by_one(series, daemon.export, HARDEST)
     daemon.command("run", "--until-idle")
