@@ -64,8 +64,9 @@ setup: $(VENV)/.packages-$(EXTRA)
 demo: setup
 	$(BIN)/spheroidd demo
 
+# Two processes, each with models of one thread: they would only wait for each other's cores.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.packages-$(EXTRA)
 	$(BIN)/ruff check .
