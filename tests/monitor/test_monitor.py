@@ -211,6 +211,14 @@ def ended(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     return True
 
 
+def answers(service: Service) -> bool:
+    """On a busy machine an honest client may be cut off, too, once or twice."""
+    try:
+        return service.health()[0] == 200
+    except OSError:
+        return False
+
+
 def test_slow_and_silly_clients_neither_stop_nor_grow_it(
     service: Service, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +227,7 @@ def test_slow_and_silly_clients_neither_stop_nor_grow_it(
     before = threading.active_count()
     address = ("127.0.0.1", service.monitor.port)
     silent = [socket.create_connection(address) for _ in range(60)]
-    assert service.health()[0] == 200, "those who have waited longest make room"
+    assert ended(lambda: answers(service)), "those who have waited longest make room"
     assert ended(lambda: threading.active_count() <= before + server_module._MOST_CLIENTS + 1)
 
     slow = socket.create_connection(address)
@@ -240,7 +248,7 @@ def test_slow_and_silly_clients_neither_stop_nor_grow_it(
             client.sendall(rubbish)
     with socket.create_connection(address) as client:  # asks, and doesn't wait for the answer
         client.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
-    assert service.health()[0] == 200
+    assert ended(lambda: answers(service))
     for client in (*silent, slow):
         client.close()
     assert ended(lambda: threading.active_count() <= before)

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image as Pillow
 from running import Daemon
 
+from spheroidd.measure.pipelines import pipeline_path
 from spheroidd.simulator.instrument import Instrument
 from spheroidd.simulator.plan import mixed_plates, plan
 
@@ -138,8 +139,17 @@ def test_growth_changes_when_the_run_is_chosen_and_not_before(
 
 def test_another_pipeline_alone_keeps_the_masks(copied: Daemon, plate: str) -> None:
     before = copied.rows("SELECT * FROM segmentations")
-    copied.command("remeasure", "--plate", plate, "--pipeline", "white-background", "--use")
+    other = copied.folder / "other.cppipe"
+    shutil.copyfile(pipeline_path("mask"), other)
+    copied.command("remeasure", "--plate", plate, "--pipeline", str(other), "--use")
     assert copied.rows("SELECT * FROM segmentations") == before
+    assert {row["pipeline"] for row in copied.exported()} == {str(other)}
+    assert len(areas_of(copied, 2)) == IMAGES
+
+
+def test_a_pipeline_that_wants_the_image_on_white_gets_it(copied: Daemon, plate: str) -> None:
+    """It was not made before, for nobody wanted it."""
+    copied.command("remeasure", "--plate", plate, "--pipeline", "white-background", "--use")
     assert {row["pipeline"] for row in copied.exported()} == {"white-background"}
     assert len(areas_of(copied, 2)) == IMAGES
 

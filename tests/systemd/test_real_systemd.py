@@ -53,7 +53,10 @@ def untouched() -> Iterator[None]:
 def service(tmp_path: Path, home: Path) -> Iterator[Service]:
     if os.geteuid() != 0:
         pytest.skip("needs root, for a systemd in namespaces of its own")
-    with booted(tmp_path, *folders_of_the_program(home)) as machine:
+    needed = folders_of_the_program(home)
+    if hidden := [path for path in (VENV, *needed) if path.is_relative_to("/tmp")]:
+        pytest.skip(f"the unit has a /tmp of its own (PrivateTmp), which hides {hidden[0]}")
+    with booted(tmp_path, *needed) as machine:
         one = Service(machine)
         one.install(VENV, home.resolve())
         yield one
