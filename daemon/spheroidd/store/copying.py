@@ -143,7 +143,7 @@ def contents_of(path: Path) -> Contents:
 def is_in_use(path: Path) -> bool:
     """Whether any other connection to a database is open; where not, its log is folded in."""
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as connection:
+        with contextlib.closing(sqlite3.connect(path, timeout=5.0)) as connection:
             connection.execute("PRAGMA journal_mode = DELETE")
     except sqlite3.Error as error:  # a damaged one can't be asked
         return is_locked(error)
