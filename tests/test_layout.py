@@ -35,6 +35,7 @@ MAY_IMPORT = {
         "intake",
         "segment",
         "measure",
+        "report",
         "upkeep",
         "alerts",
         "system",
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     },
     "reloading": {"alerts", "config"},
     "heartbeat": {"parts", "reloading", "store", "system"},
-    "idling": {"parts"},
+    "idling": {"heartbeat", "parts"},
     "stopping": {"parts", "system"},
     "service": {
         "alerts",

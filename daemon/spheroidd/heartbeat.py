@@ -5,6 +5,8 @@ from spheroidd.reloading import Settings
 from spheroidd.store.conditions import Condition
 from spheroidd.system.notify import notify
 
+BEAT_SECONDS = 5.0
+
 
 def tell_how_it_is(parts: Parts, settings: Settings, now: float) -> None:
     """A heartbeat for `status`, systemd's status line, and its watchdog."""
@@ -13,8 +15,12 @@ def tell_how_it_is(parts: Parts, settings: Settings, now: float) -> None:
         settings.refused,
         "Mend it (`spheroidd check`), then `systemctl reload spheroidd`.",
     )
-    parts.told.tell([*parts.conditions(), refused], now)
-    trouble = "; ".join(filter(None, (parts.troubles(), refused.trouble)))
+    found = [*parts.conditions(), refused]
+    parts.told.tell(found, now)
+    trouble = "; ".join(
+        [one.trouble for one in found if one.trouble]
+        + [f"{one.root}: {one.degraded}" for one in parts.intakes if one.degraded]
+    )
     parts.health.update(
         now,
         phase="running",

@@ -6,9 +6,8 @@ import threading
 import time
 
 from spheroidd.errors import SpheroiddError
+from spheroidd.heartbeat import BEAT_SECONDS
 from spheroidd.parts import Parts
-
-_BEAT_SECONDS = 5.0
 
 
 def await_scans(parts: Parts, numbers: list[int], stopping: threading.Event) -> None:
@@ -21,7 +20,7 @@ def await_scans(parts: Parts, numbers: list[int], stopping: threading.Event) -> 
         if stopping.wait(0.05):
             return
         parts.look_at_folders(time.time())
-        if time.monotonic() - beat >= _BEAT_SECONDS:  # a first scan may take minutes
+        if time.monotonic() - beat >= BEAT_SECONDS:  # a first scan may take minutes
             beat = time.monotonic()
             with contextlib.suppress(sqlite3.Error):
                 parts.health.update(time.time())

@@ -42,7 +42,7 @@ def keepers_of(
         if config.backup.every_hours is not None:
             found["backup"] = BackupStage(
                 database.path,
-                config.backup.folder or folder.backups,
+                folder.backups(config.backup.folder),
                 config.backup.every_hours,
                 config.backup.copies,
                 log,
@@ -64,7 +64,9 @@ def starting_of(config: Config, log: FilteringBoundLogger, finished: Finished | 
 def monitor_of(config: Config, folder: StateFolder, log: FilteringBoundLogger) -> Monitor | None:
     """The HTTP server for machines, not started; None where none is wanted."""
     wanted = config.monitor
-    return (wanted.port and Monitor(wanted.host, wanted.port, Look(folder.database), log)) or None
+    if wanted.port is None:
+        return None
+    return Monitor(wanted.host, wanted.port, Look(folder.database), log)
 
 
 def _retention(

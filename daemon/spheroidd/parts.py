@@ -108,9 +108,3 @@ class Parts:
         alerts = self.keepers.get("alerts")
         if isinstance(alerts, AlertStage):
             alerts.last_words(reason, now)
-
-    def troubles(self) -> str:
-        """All that is wrong, in one line."""
-        ill = [found.trouble for found in self.conditions() if found.trouble]
-        ill += [f"{intake.root}: {intake.degraded}" for intake in self.intakes if intake.degraded]
-        return "; ".join(ill)

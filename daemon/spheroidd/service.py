@@ -17,7 +17,7 @@ from spheroidd.alerts.starting import Starting
 from spheroidd.assembly import build
 from spheroidd.config import Config
 from spheroidd.errors import SpheroiddError
-from spheroidd.heartbeat import ping, tell_how_it_is
+from spheroidd.heartbeat import BEAT_SECONDS, ping, tell_how_it_is
 from spheroidd.idling import await_scans, is_idle
 from spheroidd.keepers import starting_of
 from spheroidd.parts import Finished, Parts
@@ -33,7 +33,6 @@ from spheroidd.system.notify import notify, notify_ready, notify_reloading
 from spheroidd.system.signals import Signals, service_signals
 
 _TICK_SECONDS = 0.5
-_HEARTBEAT_SECONDS = 5.0
 
 
 def run(
@@ -75,7 +74,7 @@ def run(
                 except LockedError as error:  # whoever has it will be done some day
                     log.error("waiting for the database", reason=str(error))
                     starting.it_ended(str(error), time.time())
-                    if signals.stopping.wait(_HEARTBEAT_SECONDS):
+                    if signals.stopping.wait(BEAT_SECONDS):
                         raise
 
         def parts() -> Parts:
@@ -161,7 +160,7 @@ def _wait(
         parts.look_at_folders(now)
         try:
             parts.ledger.retry_due(now)
-            if abs(now - heartbeat) >= _HEARTBEAT_SECONDS:
+            if abs(now - heartbeat) >= BEAT_SECONDS:
                 heartbeat = now
                 tell_how_it_is(parts, settings, now)
             if parts.finished is not None and parts.finished() and is_idle(parts, signals.stopping):
@@ -174,7 +173,7 @@ def _wait(
             # told that all is being done.
             ping(parts)
             notify(f"STATUS=trouble: {error}")
-            signals.stopping.wait(_HEARTBEAT_SECONDS)
+            signals.stopping.wait(BEAT_SECONDS)
     return True
 
 

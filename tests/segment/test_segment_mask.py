@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from spheroidd.segment.files import whole
 from spheroidd.segment.mask import on_white, write_mask, write_white
+from spheroidd.store.files import whole
 
 SHAPE = (5, 7)
 probability_maps = hnp.arrays(np.float32, SHAPE, elements=st.floats(0, 1, width=32))

@@ -64,7 +64,7 @@ def test_network_file_systems_are_told_from_disks(path: str, kind: str, network:
 def test_a_database_on_a_share_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = tmp_path / "mountinfo"
     table.write_text(f"{MOUNTS}34 22 0:50 / {tmp_path}/share rw - cifs //server/share rw\n")
-    monkeypatch.setattr(mounts, "_TABLE", table)
+    monkeypatch.setattr(mounts, "TABLE", table)
     state = tmp_path / "share" / "state"
     state.mkdir(parents=True)
     with pytest.raises(StoreError, match=r"\(cifs, mounted at .*share\).*disk of this machine"):
@@ -75,7 +75,7 @@ def test_a_database_on_a_share_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_where_nothing_is_known_of_mounts_nothing_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mounts, "_TABLE", tmp_path / "missing")
+    monkeypatch.setattr(mounts, "TABLE", tmp_path / "missing")
     Database(tmp_path / "spheroidd.db").close()
 
 

@@ -1,7 +1,7 @@
 """An alert about the database itself: it can't be in the table, so it is kept in memory."""
 
 from spheroidd.alerts import words
-from spheroidd.alerts.telling import Message
+from spheroidd.alerts.telling import Message, signed
 from spheroidd.store.alerting import Alert
 
 KEY = "database"
@@ -60,12 +60,11 @@ class Outage:
     def message(self, machine: str, now: float) -> Message:
         """That it can't be used."""
         alert = self.alert(now)
-        body = f"{alert.body}\n\nspheroidd on {machine}"
-        return Message(f"spheroidd: {alert.title}", body, "failure")
+        return Message(f"spheroidd: {alert.title}", signed(alert.body, machine), "failure")
 
     def recovery(self, machine: str, now: float) -> Message:
         """That it can be used again."""
         since = self.since if self.since is not None else now
         body = f"After {words.spell(now - since)} (it began at {words.moment(since)})."
         title = "spheroidd: The database can be used again"
-        return Message(title, f"{body}\n\nspheroidd on {machine}", "success")
+        return Message(title, signed(body, machine), "success")

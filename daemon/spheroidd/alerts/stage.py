@@ -14,7 +14,7 @@ from spheroidd.alerts.outage import Outage
 from spheroidd.alerts.rules import Examination, crash, running
 from spheroidd.alerts.seen import Found, Snapshot, Timing, Wishes
 from spheroidd.alerts.sending import Sender
-from spheroidd.alerts.telling import Item, Message, changes, compose, to_tell
+from spheroidd.alerts.telling import Item, Message, changes, compose, signed, to_tell
 from spheroidd.errors import SpheroiddError, StoreError
 from spheroidd.store.alerting import Alerting, PreviousEnd, StoredAlert, Told
 from spheroidd.store.database import Database
@@ -103,11 +103,9 @@ class AlertStage:
     def last_words(self, reason: str, now: float) -> None:
         """Tell, from any thread and once, that the service ends by itself and why; to be called
         before `stop`."""
-        body = (
-            f"{reason}\nNothing is measured until it runs again; new images are found then.\n\n"
-            f"spheroidd on {self._machine}"
-        )
-        self._sender.send(Message("spheroidd has ended by itself", body, "failure"), now)
+        body = f"{reason}\nNothing is measured until it runs again; new images are found then."
+        message = Message("spheroidd has ended by itself", signed(body, self._machine), "failure")
+        self._sender.send(message, now)
 
     # -- the usual case ------------------------------------------------------------------
 

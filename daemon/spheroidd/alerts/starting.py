@@ -20,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from spheroidd.alerts.addresses import Address, addresses
 from spheroidd.alerts.sending import Sender
-from spheroidd.alerts.telling import Message
+from spheroidd.alerts.telling import Message, signed
 from spheroidd.errors import ConfigError, SpheroiddError
 from spheroidd.store.alerting import PreviousEnd
 
@@ -137,14 +137,12 @@ class Starting:
 
     def _send(self, found: Sequence[Address], reason: str, now: float) -> bool:
         """Whether anybody was reached."""
-        message = Message(
-            "spheroidd can't start",
+        body = (
             f"{reason}\nNothing is measured until it runs; new images are found then, none is "
             "lost. It is tried again by itself unless the configuration is wrong.\n"
             "What to do: run `spheroidd doctor`, and look at the log (`journalctl -u spheroidd`)."
-            f"\n\nspheroidd on {self._machine}",
-            "failure",
         )
+        message = Message("spheroidd can't start", signed(body, self._machine), "failure")
         usable = []
         for address in found:
             with contextlib.suppress(ConfigError):

@@ -179,6 +179,11 @@ def is_quiet(quiet_hours: str | None, now: float) -> bool:
 # -- the message ----------------------------------------------------------------------------
 
 
+def signed(body: str, machine: str) -> str:
+    """The text of a message, and below it which computer sends it."""
+    return f"{body}\n\nspheroidd on {machine}"
+
+
 def compose(items: Sequence[Item], machine: str) -> Message:
     """One message for everything, however much it is.
 
@@ -192,10 +197,9 @@ def compose(items: Sequence[Item], machine: str) -> Message:
         groups.setdefault((item.what, kind_of(item.alert.key)), []).append(item)
     alone = len(items) == 1
     sections = [_section(group, alone=alone) for group in groups.values()]
-    sections.append(f"spheroidd on {machine}")
     if not title.startswith("spheroidd"):
         title = f"spheroidd: {title}"
-    return Message(title, "\n\n".join(sections), _mood(items))
+    return Message(title, signed("\n\n".join(sections), machine), _mood(items))
 
 
 def _mood(items: Sequence[Item]) -> Literal["failure", "warning", "success"]:

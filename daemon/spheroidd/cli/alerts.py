@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from spheroidd.cli.terminal import ConfigFile, load, out, say, tell
+from spheroidd.cli.terminal import ConfigFile, database_of, load, out, say, tell
 from spheroidd.store.reader import Reader
 
 alerts = typer.Typer(
@@ -29,7 +29,7 @@ def test(config: ConfigFile) -> None:
 
     from spheroidd.alerts.addresses import addresses
     from spheroidd.alerts.sending import Sender
-    from spheroidd.alerts.telling import Message
+    from spheroidd.alerts.telling import Message, signed
     from spheroidd.system.logs import open_log
 
     wanted = load(config).alerts
@@ -41,8 +41,10 @@ def test(config: ConfigFile) -> None:
         raise typer.Exit(1)
     message = Message(
         "spheroidd: a test",
-        "This is a test. If you read it, spheroidd can tell you when something is wrong.\n\n"
-        f"spheroidd on {socket.gethostname()}",
+        signed(
+            "This is a test. If you read it, spheroidd can tell you when something is wrong.",
+            socket.gethostname(),
+        ),
         "info",
     )
     sender = Sender(found.found, open_log("error", "json"))
@@ -67,7 +69,7 @@ def list_them(
     """What is wrong now, and what was lately; who was told, and when."""
     from spheroidd.store.alerting import recent_alerts
 
-    with Reader(load(config).state_dir / "spheroidd.db") as reader:
+    with Reader(database_of(config)) as reader:
         rows = recent_alerts(reader, limit)
     if as_json:
         out.print_json(json.dumps([{**row, "open": bool(row["open"])} for row in rows]))

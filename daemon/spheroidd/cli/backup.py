@@ -23,6 +23,7 @@ from rich.text import Text
 from spheroidd.cli.terminal import ConfigFile, err, load, out, say, tell
 from spheroidd.config import Config
 from spheroidd.errors import SpheroiddError, StoreError
+from spheroidd.store.folder import StateFolder
 
 if TYPE_CHECKING:
     from spheroidd.upkeep.restore import Restored
@@ -54,7 +55,7 @@ def backup(
     from spheroidd.upkeep.backup import back_up_to, make_backup
 
     settings = load(config)
-    database = settings.state_dir / "spheroidd.db"
+    database = StateFolder(settings.state_dir).database
     if output is not None:
         _refuse_watched(settings, output)
     with _progress() as progress:
@@ -78,7 +79,6 @@ def restore(
     The database of before is put aside, never deleted. Images that were measured after the
     backup are found again by the next scan and measured again.
     """
-    from spheroidd.store.folder import StateFolder
     from spheroidd.system.lock import only_one
     from spheroidd.upkeep.restore import restore as put_back
 
@@ -98,7 +98,7 @@ def restore(
 
 
 def _folder(settings: Config) -> Path:
-    return settings.backup.folder or settings.state_dir / "backups"
+    return StateFolder(settings.state_dir).backups(settings.backup.folder)
 
 
 def _refuse_watched(settings: Config, output: Path) -> None:

@@ -17,6 +17,7 @@ from rich.text import Text
 from spheroidd.cli.selecting import plate_as_stored
 from spheroidd.cli.terminal import ConfigFile, database_of, load, out, say, tell
 from spheroidd.config import Config
+from spheroidd.store.folder import StateFolder
 from spheroidd.store.paths import printable, to_stored
 from spheroidd.store.reader import Reader
 
@@ -37,7 +38,7 @@ def status(
     from spheroidd.report.status import snapshot
 
     settings, now = load(config), time.time()
-    with Reader(settings.state_dir / "spheroidd.db") as reader:
+    with Reader(StateFolder(settings.state_dir).database) as reader:
         found = snapshot(reader, now)
     found["disk"] = _disk(settings.state_dir)
     found["last_backup_at"] = _last_backup(settings)
@@ -57,7 +58,7 @@ def _last_backup(settings: Config) -> str | None:
     from spheroidd.store.backups import backups_in
 
     with contextlib.suppress(OSError):
-        found = backups_in(settings.backup.folder or settings.state_dir / "backups")
+        found = backups_in(StateFolder(settings.state_dir).backups(settings.backup.folder))
         made = [datetime.fromtimestamp(backup.made_at, UTC) for backup in found]
         return made[-1].isoformat() if made else None
     return None

@@ -10,7 +10,7 @@ import typer
 
 from spheroidd.cli.terminal import ConfigFile, database_of, err, say
 from spheroidd.errors import ConfigError, SpheroiddError
-from spheroidd.report.status import snapshot
+from spheroidd.report.status import daemon as daemon_of
 from spheroidd.store import reading
 from spheroidd.store.reader import Reader
 
@@ -37,7 +37,7 @@ def reload(
     told here, and the daemon goes on with the old one.
     """
     with Reader(_database(config, pid)) as reader:
-        daemon = snapshot(reader, time.time())["daemon"]
+        daemon = daemon_of(reading.service(reader), time.time())
         if not daemon["running"]:
             raise SpheroiddError(
                 "No daemon is running on this state folder.", "Start it: spheroidd run -c FILE."

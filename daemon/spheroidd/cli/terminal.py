@@ -11,6 +11,7 @@ from rich.text import Text
 from spheroidd.config import Config
 from spheroidd.config_file import load_config
 from spheroidd.errors import SpheroiddError
+from spheroidd.store.folder import StateFolder
 
 # Where nobody looks at a terminal (a pipe, a file) tables keep their lines whole.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 250)
@@ -48,4 +49,4 @@ def load(path: Path) -> Config:
 
 def database_of(path: Path) -> Path:
     """Where the configuration's database lies."""
-    return load(path).state_dir / "spheroidd.db"
+    return StateFolder(load(path).state_dir).database

@@ -15,10 +15,10 @@ from spheroidd.intake.scan import Found, Unreadable, walk
 from spheroidd.intake.watcher import choose
 from spheroidd.store.mounts import filesystem_of, network_filesystem
 from spheroidd.store.paths import printable, to_real, to_stored
+from spheroidd.system.disk import GB
 
 _AHEAD_SECONDS = 120.0
 _READ_BYTES = 65536
-_GB = 1e9
 
 
 def watched(here: Installation, watch: Watch) -> Iterator[Finding]:
@@ -142,7 +142,7 @@ def _can_not_write(folder: Path) -> str:
 
 
 def _room(folder: Path, reserve_gb: float) -> Finding:
-    free = shutil.disk_usage(folder).free / _GB
+    free = shutil.disk_usage(folder).free / GB
     found = f"{free:.1f} GB free, of which {reserve_gb:g} GB are left alone"
     if free < reserve_gb:
         return Finding("disk", "wrong", found, "Make room, or lower `disk.reserve_gb`: nothing is "

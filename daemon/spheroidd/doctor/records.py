@@ -3,19 +3,17 @@
 import os
 import time
 from collections.abc import Iterator
-from datetime import datetime
 from pathlib import Path
 
 from spheroidd.alerts.addresses import addresses
 from spheroidd.doctor.finding import Finding, Installation, Level
 from spheroidd.errors import SpheroiddError
+from spheroidd.report import status
 from spheroidd.store import reading
 from spheroidd.store.backups import backups_in
 from spheroidd.store.reader import SCHEMA, Reader, Row
 from spheroidd.store.soundness import damaged
 
-_SILENT_SECONDS = 60.0
-_START_SECONDS = 300.0
 _START = "Start it: `systemctl start spheroidd`, or `spheroidd run -c FILE`."
 _LOCKS = Path("/proc/locks")
 
@@ -48,11 +46,12 @@ def daemon(here: Installation) -> Iterator[Finding]:
     if row is None:
         yield Finding("daemon", "warning", "it has never run on this state folder", _START)
         return
-    silent = abs(time.time() - datetime.fromisoformat(row["heartbeat_at"]).timestamp())
+    seen = status.daemon(row, time.time())
+    silent = abs(seen["silent_seconds"])
     if row["stopped_at"] is not None:
         reason = f": {row['trouble']}" if row["trouble"] else ""
         yield Finding("daemon", "warning", f"{row['phase']} at {row['stopped_at']}{reason}", _START)
-    elif silent < (_START_SECONDS if row["phase"] == "starting" else _SILENT_SECONDS):
+    elif seen["running"]:
         found = f"{row['phase']}, process {row['pid']}, version {row['version']}"
         yield Finding("daemon", "ok", f"{found}; heartbeat {silent:.0f} s ago")
         yield from _parts(conditions)
@@ -114,7 +113,7 @@ def backups(here: Installation) -> Finding:
 
 
 def _backups(here: Installation) -> Path:
-    return here.config.backup.folder or here.config.state_dir / "backups"
+    return here.state.backups(here.config.backup.folder)
 
 
 def alerts(here: Installation) -> Iterator[Finding]:

@@ -8,9 +8,8 @@ import os
 import select
 from pathlib import Path
 
-from spheroidd.store.mounts import Mount, is_inside, unescaped
+from spheroidd.store.mounts import TABLE, Mount, is_inside, unescaped
 
-_TABLE = Path("/proc/self/mountinfo")
 FSTAB = Path("/etc/fstab")
 
 
@@ -24,7 +23,7 @@ class MountTable:
     def open(self) -> None:
         """Begin to listen; where there is no such table, it is empty and never changes."""
         try:
-            self._descriptor = os.open(_TABLE, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = os.open(TABLE, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return
         self._poll.register(self._descriptor, select.POLLERR | select.POLLPRI)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from spheroidd.store.images import Pending
+from spheroidd.store.reader import seconds_of
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def _fresh(pending: Sequence[Pending], rule: Rule, now: float, more_coming: bool
     for plate in pending:
         if plate.oldest is None:
             continue
-        waited = now - datetime.fromisoformat(plate.oldest).timestamp()
+        waited = now - seconds_of(plate.oldest)
         full = plate.fresh >= rule.max_images
         clock_set_back = waited < 0
         if full or clock_set_back or waited >= rule.max_wait_seconds or not more_coming:

@@ -10,10 +10,9 @@ from typing import Any
 
 from spheroidd.report import status
 from spheroidd.store import reading
-from spheroidd.store.reader import Reader, Row
+from spheroidd.store.reader import Reader, Row, seconds_of
 
 _FRESH_SECONDS = 1.0
-_LATENCY_OF = 100  # images
 
 
 @dataclass(frozen=True)
@@ -99,8 +98,8 @@ class Look:
             folders=reading.folders(reader),
             states=reading.state_counts(reader),
             steps=self._count_steps(reader),
-            latency=status.latency(reading.last_measured(reader, _LATENCY_OF)),
-            since_last_image=None if last is None else max(0.0, now - status.seconds_of(last)),
+            latency=status.latency(reading.last_measured(reader)),
+            since_last_image=None if last is None else max(0.0, now - seconds_of(last)),
             alerts_open=reading.alerts_open(reader),
             free_bytes=_free(self._database.parent),
         )

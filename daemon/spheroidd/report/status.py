@@ -1,15 +1,13 @@
 """What, how far, how healthy: one snapshot for people (`status`) and machines (`--json`)."""
 
 import math
-from datetime import datetime
 from typing import Any
 
 from spheroidd.store import reading
-from spheroidd.store.reader import Reader, Row
+from spheroidd.store.reader import Reader, Row, seconds_of
 
 _HEARTBEAT_LIMIT_SECONDS = 60.0
 _START_LIMIT_SECONDS = 300.0  # a large model on a slow disk; no heart beats meanwhile
-_LATENCY_OF = 100  # images
 
 
 def snapshot(reader: Reader, now: float) -> dict[str, Any]:
@@ -34,7 +32,7 @@ def snapshot(reader: Reader, now: float) -> dict[str, Any]:
         "gone": reading.gone(reader),
         "alerts_open": reading.alerts_open(reader),
         "last_image_at": reading.last_image_at(reader),
-        "latency": latency(reading.last_measured(reader, _LATENCY_OF)),
+        "latency": latency(reading.last_measured(reader)),
     }
 
 
@@ -57,11 +55,6 @@ def latency(rows: list[Row]) -> dict[str, Any]:
         return round(taken[math.ceil(share * len(taken)) - 1], 3) if taken else None
 
     return {"images": len(taken), "median_seconds": rank(0.5), "p95_seconds": rank(0.95)}
-
-
-def seconds_of(stored: str) -> float:
-    """A time as the database has it, in seconds since the epoch."""
-    return datetime.fromisoformat(stored).timestamp()
 
 
 def _progress(row: Row) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from spheroidd.report.status import seconds_of
 from spheroidd.store.paths import printable
+from spheroidd.store.reader import seconds_of
 
 _HEAL = "Check the share, its mount and its permissions; it heals by itself."
 _START = "Start it: `systemctl start spheroidd`, or `spheroidd run -c FILE`."

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from spheroidd.segment.files import whole
+from spheroidd.store.files import whole
 
 WHITE = 255
 

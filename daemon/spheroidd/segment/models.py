@@ -9,7 +9,6 @@ from typing import Literal
 
 from spheroidd.errors import ModelError
 from spheroidd.segment.catalogue import CATALOGUE, DEFAULT, Entry
-from spheroidd.segment.files import whole
 from spheroidd.segment.sources import Report, from_release
 from spheroidd.segment.stock import (
     Model,
@@ -25,6 +24,7 @@ from spheroidd.segment.stock import (
     weights_path,
     write_record,
 )
+from spheroidd.store.files import whole
 
 __all__ = [
     "CATALOGUE",

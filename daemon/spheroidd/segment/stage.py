@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.errors import AcceleratorLostError, SpheroiddError
-from spheroidd.segment.files import whole
 from spheroidd.segment.recipe import Recipe
+from spheroidd.store.files import whole
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.images import ClaimLostError, Image
 from spheroidd.store.ledger import Ledger

@@ -14,7 +14,7 @@ from typing import Literal
 
 from spheroidd.errors import ModelError
 from spheroidd.segment.catalogue import CATALOGUE, ISNET, U2NET, Entry
-from spheroidd.segment.files import whole
+from spheroidd.store.files import whole
 
 State = Literal["ok", "missing", "damaged"]
 

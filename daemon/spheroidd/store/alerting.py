@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from spheroidd.store.database import Database, timestamp
-from spheroidd.store.reader import Reader, Row
-from spheroidd.store.sights import Sights, seconds
+from spheroidd.store.reader import Reader, Row, seconds_of
+from spheroidd.store.sights import Sights
 
 _DAY = 24 * 3600.0
 _NEWS = 3 * _DAY  # what is over for longer is no news any more: a long weekend
@@ -168,8 +168,8 @@ def previous_end(database: Database) -> PreviousEnd | None:
         return None
     row = rows[0]
     if row["stopped_at"] is None:
-        return PreviousEnd(seconds(row["heartbeat_at"]))
-    return PreviousEnd(seconds(row["stopped_at"]), row["trouble"] or "see the log")
+        return PreviousEnd(seconds_of(row["heartbeat_at"]))
+    return PreviousEnd(seconds_of(row["stopped_at"]), row["trouble"] or "see the log")
 
 
 def recent_alerts(reader: Reader, limit: int = 50) -> list[Row]:
@@ -183,7 +183,7 @@ def recent_alerts(reader: Reader, limit: int = 50) -> list[Row]:
 
 def _stored(row: Row) -> StoredAlert:
     def time(name: str) -> float | None:
-        return None if row[name] is None else seconds(row[name])
+        return None if row[name] is None else seconds_of(row[name])
 
     return StoredAlert(
         key=row["key"],
@@ -191,7 +191,7 @@ def _stored(row: Row) -> StoredAlert:
         title=row["title"],
         body=row["body"],
         id=row["id"],
-        raised_at=seconds(row["raised_at"]),
+        raised_at=seconds_of(row["raised_at"]),
         told_at=time("told_at"),
         ended_at=time("ended_at"),
     )

@@ -23,10 +23,16 @@ class Conditions:
 
     def __init__(self, database: Database) -> None:
         self._db = database
+        self._told: list[Condition] | None = None
 
     def tell(self, found: list[Condition], now: float) -> None:
         """Store all parts as they are now; `since` keeps the time of the last change between
-        well and ill, and a part that is not among them any more is forgotten."""
+        well and ill, and a part that is not among them any more is forgotten.
+
+        Asked every few seconds; the database is written to only where something has changed.
+        """
+        if found == self._told:
+            return
         with self._db.write() as sql:
             for condition in found:
                 sql.execute(
@@ -46,3 +52,4 @@ class Conditions:
             names = [condition.name for condition in found]
             marks = ", ".join("?" * len(names))
             sql.execute(f"DELETE FROM conditions WHERE name NOT IN ({marks})", names)  # noqa: S608
+        self._told = list(found)

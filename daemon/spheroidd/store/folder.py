@@ -62,10 +62,9 @@ class StateFolder:
     def database(self) -> Path:
         return self.root / "spheroidd.db"
 
-    @property
-    def backups(self) -> Path:
-        """Copies of the database, unless the configuration names another folder."""
-        return self.root / "backups"
+    def backups(self, configured: Path | None = None) -> Path:
+        """Where copies of the database lie: as the configuration says, or the usual folder."""
+        return configured or self.root / "backups"
 
     @property
     def lock(self) -> Path:

@@ -12,6 +12,7 @@ from spheroidd.store.arrivals import Arrivals
 from spheroidd.store.database import timestamp
 from spheroidd.store.images import BACK_OFF, COLUMNS, Image, Pending, State, move
 from spheroidd.store.reader import Row
+from spheroidd.store.reading import state_counts
 
 
 class Ledger(Arrivals):
@@ -203,9 +204,6 @@ class Ledger(Arrivals):
         )
         return [row["id"] for row in rows]
 
-    def counts(self) -> dict[State, int]:
+    def counts(self) -> dict[str, int]:
         """How many images are in each state that counts; states without any have 0."""
-        rows = self._db.rows("SELECT state, count(*) AS n FROM images GROUP BY state")
-        found = {row["state"]: int(row["n"]) for row in rows}
-        states: tuple[State, ...] = ("waiting", "ready", "segmented", "measured", "failed")
-        return {state: found.get(state, 0) for state in states}
+        return state_counts(self._db)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from spheroidd.errors import StoreError
 
-_TABLE = Path("/proc/self/mountinfo")
+TABLE = Path("/proc/self/mountinfo")
 
 # Another machine holds the files, so two kernels may write to one file, and neither knows the
 # other's locks nor the other's memory: SQLite's write-ahead log can't work there.
@@ -39,7 +39,7 @@ class Mount:
 def read_mounts() -> list[Mount]:
     """All mounts that this process sees, in the order in which they were made."""
     try:
-        text = _TABLE.read_text(encoding="utf-8", errors="surrogateescape")
+        text = TABLE.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError:
         return []
     return parse_mounts(text)

@@ -2,8 +2,9 @@
 
 import os
 import sqlite3
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from spheroidd.errors import StoreError
 from spheroidd.store.soundness import damaged, is_damaged
@@ -14,6 +15,14 @@ SCHEMA = "m003_upkeep"  # the newest migration; their module takes long to impor
 _AS_DAEMON = "Do it as the user that the daemon runs as (`sudo -u spheroidd …`)"
 READ_AS_DAEMON = f"{_AS_DAEMON}, or let yourself read `state_dir` and everything in it."
 WRITE_AS_DAEMON = f"{_AS_DAEMON}, or let yourself write to `state_dir` and everything in it."
+
+
+class Rows(Protocol):
+    """Whatever answers a SELECT: a `Reader`, or the daemon's own connection."""
+
+    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+        """All rows, as dictionaries."""
+        ...
 
 
 class Reader:
@@ -78,6 +87,11 @@ class Reader:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def seconds_of(stored: str) -> float:
+    """A time as the database has it (UTC, ISO 8601), in seconds since the epoch."""
+    return datetime.fromisoformat(stored).timestamp()
 
 
 def _address(path: Path) -> str:

@@ -1,6 +1,6 @@
 """Questions that readers ask, each over a read-only connection of its own."""
 
-from spheroidd.store.reader import Reader, Row
+from spheroidd.store.reader import Reader, Row, Rows
 
 GONE = "gone before it was read"  # the reason that `Arrivals.gone` writes
 STAGES = ("waiting", "ready", "segmented")  # where an image can fail
@@ -72,7 +72,7 @@ def plate_counts(reader: Reader) -> list[Row]:
     return [{**row, "to_review": waiting.get(row["plate"], 0)} for row in rows]
 
 
-def state_counts(reader: Reader) -> dict[str, int]:
+def state_counts(reader: Rows) -> dict[str, int]:
     """State → images in it, of the states that count; those without any have 0."""
     rows = reader.rows("SELECT state, count(*) AS n FROM images GROUP BY state")
     found = {row["state"]: row["n"] for row in rows}
@@ -125,18 +125,18 @@ def gone(reader: Reader) -> int:
     return int(rows[0]["n"])
 
 
-def service(reader: Reader) -> Row | None:
+def service(reader: Rows) -> Row | None:
     """The daemon that runs or ran last; None where none ever did."""
     rows = reader.rows("SELECT * FROM service")
     return rows[0] if rows else None
 
 
-def folders(reader: Reader) -> list[Row]:
+def folders(reader: Rows) -> list[Row]:
     """Every watched folder and how it is."""
     return reader.rows("SELECT * FROM folders ORDER BY root")
 
 
-def conditions(reader: Reader) -> list[Row]:
+def conditions(reader: Rows) -> list[Row]:
     """Every part of the service and how it is, what is ill first, the oldest trouble first."""
     return reader.rows("SELECT * FROM conditions ORDER BY trouble = '', since, name")
 

@@ -1,8 +1,6 @@
 """What readers ask about runs, over a read-only connection; light, for commands and pages."""
 
-from datetime import datetime
-
-from spheroidd.store.reader import Reader, Row
+from spheroidd.store.reader import Reader, Row, seconds_of
 
 _SILENT_SECONDS = 60.0  # a daemon whose heart has not beaten for so long is not there
 
@@ -90,5 +88,5 @@ def live_work(reader: Reader, now: float) -> int:
     )
     if not rows:
         return 0
-    silent = now - datetime.fromisoformat(rows[0]["heartbeat_at"]).timestamp()
+    silent = now - seconds_of(rows[0]["heartbeat_at"])
     return int(rows[0]["work"]) if abs(silent) < _SILENT_SECONDS else 0

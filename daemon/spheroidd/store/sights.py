@@ -8,11 +8,11 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
+from spheroidd.store import reading
 from spheroidd.store.database import timestamp
-from spheroidd.store.reader import Reader, Row
+from spheroidd.store.reader import Reader, Row, seconds_of
 
 _HOUR = 3600.0
 _HORIZON = 30 * 24 * _HOUR  # a plate that had no image for so long is history
@@ -123,27 +123,22 @@ class Sights:
 
     def service(self) -> Service | None:
         """The daemon that runs; None: it has not said so yet."""
-        rows = self.rows("SELECT phase, started_at, heartbeat_at FROM service")
-        return (
-            Service(
-                rows[0]["phase"], seconds(rows[0]["started_at"]), seconds(rows[0]["heartbeat_at"])
-            )
-            if rows
-            else None
-        )
+        row = reading.service(self)
+        if row is None:
+            return None
+        return Service(row["phase"], seconds_of(row["started_at"]), seconds_of(row["heartbeat_at"]))
 
     def parts(self) -> tuple[PartState, ...]:
         """Every part of the service and how it is."""
-        rows = self.rows("SELECT name, trouble, since, next_step, urgent FROM conditions")
         return tuple(
             PartState(
                 row["name"],
                 row["trouble"],
-                seconds(row["since"]),
+                seconds_of(row["since"]),
                 row["next_step"],
                 bool(row["urgent"]),
             )
-            for row in rows
+            for row in reading.conditions(self)
         )
 
     def folders(self) -> tuple[FolderState, ...]:
@@ -152,10 +147,10 @@ class Sights:
             FolderState(
                 row["root"],
                 (row["reason"] or "can't be read") if row["health"] == "degraded" else "",
-                seconds(row["since"]),
-                seconds(row["scanned_at"]) if row["scanned_at"] else None,
+                seconds_of(row["since"]),
+                seconds_of(row["scanned_at"]) if row["scanned_at"] else None,
             )
-            for row in self.rows("SELECT * FROM folders ORDER BY root")
+            for row in reading.folders(self)
         )
 
     def failures(self, now: float) -> Failures:
@@ -208,7 +203,7 @@ class Sights:
         return PlateTimes(
             plate,
             newest[0]["root"],
-            max(map(seconds, [*(row["seen_at"] for row in newest), *near])),
+            max(map(seconds_of, [*(row["seen_at"] for row in newest), *near])),
             tuple(self._series(plate, *one) for one in list(wells)[:_SERIES]),
         )
 
@@ -230,8 +225,8 @@ class Sights:
         )
         return tuple(
             FrameTimes(
-                seconds(row["captured_at"]),
-                seconds(row["seen_at"]),
+                seconds_of(row["captured_at"]),
+                seconds_of(row["seen_at"]),
                 row["captured_from"] == "mtime",
             )
             for row in reversed(rows)
@@ -269,7 +264,3 @@ class Sights:
             )
             for (well, _, _), rows in ends.items()
         ]
-
-
-def seconds(text: str) -> float:
-    return datetime.fromisoformat(text).timestamp()

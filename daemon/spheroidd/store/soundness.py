@@ -10,6 +10,7 @@ from pathlib import Path
 
 from spheroidd.errors import StoreError
 from spheroidd.store.backups import Backup, backups_in
+from spheroidd.store.folder import StateFolder
 
 # Up to this size the check takes a second or two, and is made at every start.
 _ALWAYS_BYTES = 500_000_000
@@ -48,7 +49,7 @@ def damaged(path: Path, why: object, backups: Path | None = None) -> DamagedErro
         backups: the folder they lie in; None: the usual one.
     """
     with contextlib.suppress(OSError):
-        if found := backups_in(backups or path.parent / "backups"):
+        if found := backups_in(StateFolder(path.parent).backups(backups)):
             newest = shlex.quote(str(found[-1].path))
             return DamagedError(
                 f"The database {path} is damaged: {why}.",
@@ -125,9 +126,9 @@ def _traces(path: Path, backups: Path | None) -> list[Path]:
 def _all_backups(path: Path, backups: Path | None) -> list[Backup]:
     """Those in the configured folder, and those in the usual one, which may have been in use
     before; the oldest first."""
-    usual = path.parent / "backups"
+    state = StateFolder(path.parent)
     found: list[Backup] = []
-    for folder in {usual, backups or usual}:
+    for folder in {state.backups(), state.backups(backups)}:
         with contextlib.suppress(OSError):
             found += backups_in(folder)
     return sorted(found)

@@ -12,6 +12,7 @@ from structlog.typing import FilteringBoundLogger
 from spheroidd.errors import StoreError
 from spheroidd.store.backups import Backup, backup_name, backups_in
 from spheroidd.store.copying import Tell, copy_database, work_in
+from spheroidd.store.files import flush
 
 _LOOK_SECONDS = 60.0
 _BACK_OFF_SECONDS = (60.0, 300.0, 900.0, 3600.0)
@@ -101,11 +102,7 @@ def _publish(temporary: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(0, "it is there already", str(path)) from None
         temporary.rename(path)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path.parent)
 
 
 class _Ending(Exception):  # noqa: N818

@@ -6,13 +6,14 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from spheroidd.errors import StoreError
 from spheroidd.store.backups import stamp
 from spheroidd.store.copying import Contents, Tell, contents_of, copy_database, is_in_use
+from spheroidd.store.files import flush
 from spheroidd.store.folder import StateFolder
+from spheroidd.store.reader import seconds_of
 from spheroidd.upkeep.backup import give_to_owner_of
 
 # images/<plate>/<well>/<name>.<image>.<kind>.<ending>, and batches/<plate>/<batch>
@@ -121,7 +122,7 @@ def _belongs(original: Path, contents: Contents) -> bool:
     One that was written later may be another's, and would be measured in its place; without
     it, it is made again from the image itself.
     """
-    latest = datetime.fromisoformat(contents.latest).timestamp() if contents.latest else 0.0
+    latest = seconds_of(contents.latest) if contents.latest else 0.0
     known = original.stem.isdecimal() and int(original.stem) <= contents.last_image
     return known and original.stat().st_mtime <= latest + _WRITING_SECONDS
 
@@ -139,12 +140,8 @@ def _swap(database: Path, fresh: Path, aside: Path) -> None:
         if beside.exists():
             beside.rename(aside / beside.name)
     fresh.replace(database)
-    for folder in (aside, database.parent):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    flush(aside)
+    flush(database.parent)
 
 
 def _take_back(root: Path, aside: Path) -> None:
