@@ -46,7 +46,7 @@ def freeze(place: tuple[type, str], sign: Path) -> None:
 
 def hurry(seconds: float) -> None:
     """Every step has to come back within this time, and the service pings with every tick."""
-    service.BEAT_SECONDS = HEARTBEAT_SECONDS
+    service.BEAT_SECONDS = HEARTBEAT_SECONDS  # type: ignore[attr-defined]
     real = Loop.__init__
 
     def patched(self: Loop, *rest: Any, **named: Any) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from spheroidd import service, stopping
+from spheroidd import heartbeat, stopping
 from spheroidd.measure.process import LADDER
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -169,7 +169,7 @@ def test_what_the_service_counts_on() -> None:
     drop_in = directives((REPOSITORY / "systemd/drop-ins/cifs-nfs.conf").read_text())
     assert "RequiresMountsFor" not in {*said, *drop_in}
     # Numbers that the program has its share in.
-    assert float(said["WatchdogSec"][0]) >= 10 * service.BEAT_SECONDS
+    assert float(said["WatchdogSec"][0]) >= 10 * heartbeat.BEAT_SECONDS
     orderly = stopping._STOP_SECONDS + stopping._HAND_BACK_SECONDS + sum(LADDER)
     assert float(said["TimeoutStopSec"][0]) >= 1.5 * orderly
     # Late disks and cards are waited for, and yet it does not start in a tight loop for ever.
