@@ -105,6 +105,7 @@ def test_any_bytes_are_refused(tmp_path: Path, content: str | bytes) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "!!set ---", "!!map x", "!!omap x",
         "!!int ''", "!!bool x", "!!float x", "a: 2001-99-99", "!!timestamp x", "!!binary 'é'",
         "a: " + "1" * 5000, "? [a]\n: b", "&a [*a]", "&a {watch: *a}", "[" * 1200, "{" * 1200,
         "--- a\n--- b", "%YAML 3.0\n---\na", GOOD + "segmentation: !!set {a, b}\n",

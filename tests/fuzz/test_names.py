@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from hardness import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from spheroidd.errors import ConfigError, ImageError
@@ -95,6 +95,7 @@ COMPLETE = st.tuples(TEXTS, TEXTS, TEXTS).map(
 
 
 @given(text=TEXTS | COMPLETE | st.text(max_size=30))
+@example("[\udcff-(?P<plate>")
 @examples(400)
 def test_any_pattern_is_compiled_or_refused_in_words(text: str) -> None:
     try:

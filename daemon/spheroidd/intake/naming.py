@@ -29,6 +29,7 @@ from types import FrameType
 
 from spheroidd.errors import ConfigError, ImageError
 from spheroidd.intake.presets import DEFAULT_PATTERN, PRESETS, ParsedName, Preset
+from spheroidd.store.paths import printable
 
 __all__ = [
     "DEFAULT_PATTERN",
@@ -197,7 +198,7 @@ def _compile(pattern: str) -> re.Pattern[str]:
             regex = re.compile(pattern, re.IGNORECASE | re.DOTALL)
     except (re.error, ValueError, OverflowError, RecursionError, Warning) as exc:
         raise PatternError(
-            f"The pattern {pattern!r} is not a regular expression: {exc}.", presets
+            f"The pattern {pattern!r} is not a regular expression: {printable(str(exc))}.", presets
         ) from exc
     groups = set(regex.groupindex)
     if missing := [group for group in REQUIRED_GROUPS if group not in groups]:
