@@ -257,7 +257,10 @@ def test_counting_other_objects_takes_effect_at_the_next_start(
         assert found == [6000, *[area] * 5], "what was confirmed stays"
         again = stage(db, captured_log[0], objects)
         again.start(NOW)
-        assert until_idle(again) == 1, "the plate is settled, no well is judged without need"
+        assert until_idle(again) == 0, "nothing is judged or settled without need"
+        stricter = stage(db, captured_log[0], objects, low_solidity=(0.5, 0.6))
+        stricter.start(NOW)
+        assert until_idle(stricter) == 1, "other bounds: the plate is settled, and no well judged"
 
 
 def test_a_well_that_can_not_be_judged_stops_neither_the_others_nor_the_end(

@@ -83,11 +83,11 @@ def test_where_nothing_is_known_of_mounts_nothing_is_refused(
 
 
 def pages_of_noise(path: Path) -> None:
-    """A third of the file, without its header."""
-    size = path.stat().st_size // 4096 * 4096
+    """All but the first third of the file."""
+    pages = path.stat().st_size // 4096
     with path.open("r+b") as file:
-        file.seek(size // 3 // 4096 * 4096)
-        file.write(os.urandom(size // 3 // 4096 * 4096))
+        file.seek(pages // 3 * 4096)
+        file.write(os.urandom((pages - pages // 3) * 4096))
 
 
 def half_of_it(path: Path) -> None:

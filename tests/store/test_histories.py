@@ -236,6 +236,21 @@ def test_all_plates_with_runs_can_be_settled_anew(db: Database) -> None:
     assert histories.wells("P") == ["A1"]
 
 
+def test_plates_are_settled_anew_only_by_other_rules(db: Database) -> None:
+    measured(db, "A1", 0)
+    histories = Histories(db)
+    for rules, unsettled in (("a", ["P"]), ("a", []), ("b", ["P"]), ("a", ["P"])):
+        histories.unsettle_all(rules)
+        assert histories.unsettled() == unsettled
+        histories.settled("P")
+    histories.unsettle_all("c")
+    histories.unsettle_all("c")  # killed before it was settled
+    assert histories.unsettled() == ["P"]
+    histories.settled("P")
+    Histories(db, "P").unsettle_all("c")  # measured again: the plate's areas are others
+    assert histories.unsettled() == ["P"]
+
+
 def test_no_question_reads_a_whole_table(db: Database) -> None:
     """At a million images, a scan for every new frame would stop the line."""
     from spheroidd.store import histories as module

@@ -17,7 +17,7 @@ from spheroidd.store.paths import to_stored
 from spheroidd.store.reader import Reader
 from spheroidd.store.reading import growth, outlines, plate_counts
 from spheroidd.store.results import MeasurementRecord, Results, insert_measurement
-from spheroidd.store.reviewing import Selection, events, flagged, selected, wells
+from spheroidd.store.reviewing import Selection, events, flagged, selected
 from spheroidd.store.reviews import Reviews, Subject
 
 LATER = NOW + 1_000_000
@@ -585,7 +585,6 @@ def test_bytes_that_are_no_text(database: Database, reviews: Reviews) -> None:
     [
         lambda reader: selected(reader, Selection(plate="P", well="A1")),
         lambda reader: flagged(reader, Selection(plate="P")),
-        lambda reader: wells(reader, "P"),
         lambda reader: outlines(reader, "P"),
     ],
 )

@@ -216,10 +216,9 @@ def test_of_a_plate_only_its_own_rows_are_read(bench: Bench) -> None:
     with Explaining(bench.db.path) as reader:
         for run in (None, 1):
             run_reading.areas(reader, "P", run)
-        by_plate = ("images_plate (plate=?", "images_state (state=? AND plate=?")
-        assert any(index in step for index in by_plate for step in plan)
+        assert any("images_plate (plate=?" in step for step in plan)
         run_reading.runs(reader, "P")
         run_reading.live_work(reader, NOW)
     scans = {step for step in plan if step.startswith("SCAN")}
     assert scans == {"SCAN r USING INDEX runs_plate", "SCAN service"}
-    assert any("SEARCH images USING INDEX images_state (state=?" in step for step in plan)
+    assert any("SEARCH images USING INDEX images_active (state=?" in step for step in plan)

@@ -6,7 +6,7 @@ is the truth.  It only lists: no file is opened here.
 
 import os
 import stat
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,7 +20,7 @@ _IGNORED_NAMES = frozenset(
 _UNFINISHED = ("~", ".tmp", ".part", ".partial", ".crdownload", ".filepart")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Found:
     """A regular file that should be an image; `path` is in its stored form."""
 
@@ -29,7 +29,7 @@ class Found:
     mtime_ns: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """Something that is no image, and why it is not looked at."""
 
@@ -37,7 +37,7 @@ class Ignored:
     reason: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unreadable:
     """A folder or entry that could not be looked at; what it holds is unknown, not gone."""
 
@@ -116,6 +116,20 @@ def hinted(root: str, path: str, extensions: Collection[str]) -> Found | None:
         return None
     entry = look(path, extensions)
     return entry if isinstance(entry, Found) else None
+
+
+def beside(
+    files: Sequence[Found], known: Iterable[tuple[str, Known]]
+) -> Iterator[tuple[Found, Known | None]]:
+    """Each file with the last of what is known of its path; both by path."""
+    rows = iter(known)
+    path, row = next(rows, (None, None))
+    for found in files:
+        match = None
+        while path is not None and path <= found.path:
+            match = row if path == found.path else None
+            path, row = next(rows, (None, None))
+        yield found, match
 
 
 def compare(found: Found, known: Known | None) -> Action:

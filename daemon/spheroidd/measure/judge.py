@@ -4,6 +4,7 @@ It runs beside the line and moves no image: it says which object is the spheroid
 flags are raised.  What people settled, it leaves alone.
 """
 
+import json
 import sqlite3
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Literal
 
 from structlog.typing import FilteringBoundLogger
 
+from spheroidd import __version__
 from spheroidd.measure import quality
 from spheroidd.measure.quality import FLAGS, Bounds
 from spheroidd.measure.track import pick
@@ -87,9 +89,10 @@ class JudgeStage:
         return f"can't be judged (see the log): {', '.join(names)}" if names else ""
 
     def start(self, now: float) -> None:  # noqa: ARG002 (every part starts so)
-        """The configuration may be another than before: all plates are settled anew, and those
-        judged anew whose areas mean something else."""
-        self._histories.unsettle_all()
+        """Where the configuration, or this program, is another than before, all plates are
+        settled anew, and those judged anew whose areas mean something else."""
+        rules = [__version__, dict(self._bounds), self._objects]
+        self._histories.unsettle_all(json.dumps(rules, sort_keys=True))
         others = self._histories.unjudge_others(several=self._objects == "all")
         if others:
             self._log.warning(

@@ -75,7 +75,6 @@ class Look:
         self._turn = threading.Lock()
         self._last: Seen | None = None
         self._until = -float("inf")
-        self._steps: dict[str, int] = {"last": 0}
 
     def __call__(self) -> Seen:
         """How it is now.
@@ -97,20 +96,12 @@ class Look:
             conditions=reading.conditions(reader),
             folders=reading.folders(reader),
             states=reading.state_counts(reader),
-            steps=self._count_steps(reader),
+            steps=reading.steps(reader),
             latency=status.latency(reading.last_measured(reader)),
             since_last_image=None if last is None else max(0.0, now - seconds_of(last)),
             alerts_open=reading.alerts_open(reader),
             free_bytes=_free(self._database.parent),
         )
-
-    def _count_steps(self, reader: Reader) -> dict[str, int]:
-        """All there ever were; only those that are new since the last look are read."""
-        new = reading.steps_since(reader, self._steps["last"])
-        last = new.pop("last")
-        self._steps = {name: self._steps.get(name, 0) + count for name, count in new.items()}
-        self._steps["last"] = last
-        return {name: count for name, count in self._steps.items() if name != "last"}
 
 
 def _free(folder: Path) -> int | None:

@@ -1,6 +1,6 @@
 """The ledger's first half: what lies in the watched folders, until it is taken in."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlite_utils import Database as SqliteUtils
@@ -12,7 +12,14 @@ from spheroidd.store.reading import GONE
 
 # Everything below a folder, whatever folder was watched when it came: '0' follows '/'.
 _UNDER = "path > :root || '/' AND path < :root || '0'"
-_UNREAD = "sha256 IS NULL AND state IN ('waiting', 'failed')"
+# A file that was written so long before it was seen is of a backlog, which can wait for live ones.
+LIVE_SECONDS = 900.0
+_UNREAD = "sha256 IS NULL AND state IN ('waiting', 'failed')"  # as the index `images_unread` says
+_KNOWN = (
+    "path, id, state, size, mtime_ns, sha256 IS NOT NULL AS hashed FROM images"
+    " WHERE state <> 'superseded'"
+)
+_PAGE = 1000
 
 
 class Arrivals:
@@ -23,13 +30,31 @@ class Arrivals:
 
     # -- arrival ---------------------------------------------------------------
 
-    def known(self, root: str) -> dict[str, Known]:
-        """Path → newest version that counts, for every image under a watched folder."""
-        return self._known(_UNDER, {"root": root})
+    def known(self, root: str) -> Iterator[tuple[str, Known]]:
+        """The path of every image under a watched folder, with each version that counts, by
+        path and version.
+
+        Read a page at a time: neither memory nor the others' turn depends on how many there are.
+        """
+        after: Row = {"path": f"{root}/", "version": 0}
+        while True:
+            rows = self._db.rows(
+                f"SELECT version, {_KNOWN} AND (path, version) > (:path, :version)"
+                " AND path < :root || '0' ORDER BY path, version LIMIT :page",
+                {"root": root, "page": _PAGE, **after},
+            )
+            for row in rows:
+                after = {"version": row.pop("version"), "path": row.pop("path")}
+                yield after["path"], Known(**row)
+            if len(rows) < _PAGE:
+                return
 
     def known_path(self, path: str) -> Known | None:
         """The newest version that counts of one path."""
-        return self._known("path = :path", {"path": path}).get(path)
+        rows = self._db.rows(
+            f"SELECT {_KNOWN} AND path = :path ORDER BY version DESC LIMIT 1", {"path": path}
+        )
+        return Known(**{name: rows[0][name] for name in Known._fields}) if rows else None
 
     def arrive(self, root: str, files: Iterable[tuple[str, int, int]], now: float) -> int:
         """Enter new paths, or new contents of known paths, as `waiting`; returns how many.
@@ -41,8 +66,8 @@ class Arrivals:
         with self._db.write() as sql:
             for path, size, mtime_ns in files:
                 image_id = sql.execute(
-                    "INSERT INTO images (root, path, size, mtime_ns, seen_at, version) VALUES"
-                    " (:root, :path, :size, :mtime_ns, :at,"
+                    "INSERT INTO images (root, path, size, mtime_ns, seen_at, backlog, version)"
+                    " VALUES (:root, :path, :size, :mtime_ns, :at, :backlog,"
                     "  1 + (SELECT coalesce(max(version), 0) FROM images WHERE path = :path))",
                     {
                         "root": root,
@@ -50,6 +75,7 @@ class Arrivals:
                         "size": size,
                         "mtime_ns": mtime_ns,
                         "at": timestamp(now),
+                        "backlog": int(now - mtime_ns / 1e9 > LIVE_SECONDS),
                     },
                 ).lastrowid
                 assert image_id is not None
@@ -89,7 +115,8 @@ class Arrivals:
     def awaited(self, root: str) -> int:
         """How many images below a folder still have to be read from it."""
         rows = self._db.rows(
-            f"SELECT count(*) AS n FROM images WHERE state IN ('waiting', 'ready') AND {_UNDER}",  # noqa: S608
+            "SELECT count(*) AS n FROM images"  # noqa: S608
+            f" WHERE (state = 'waiting' OR state = 'ready') AND {_UNDER}",
             {"root": root},
         )
         return int(rows[0]["n"])
@@ -194,14 +221,6 @@ class Arrivals:
                 )
 
     # -- looking ----------------------------------------------------------------------------
-
-    def _known(self, condition: str, values: Row) -> dict[str, Known]:
-        rows = self._db.rows(
-            "SELECT path, id, state, size, mtime_ns, sha256 IS NOT NULL AS hashed FROM images"  # noqa: S608
-            f" WHERE {condition} AND state <> 'superseded' ORDER BY version",
-            values,
-        )
-        return {row.pop("path"): Known(**row) for row in rows}
 
     def _images(self, condition: str, values: Row) -> list[Image]:
         rows = self._db.rows(

@@ -1,7 +1,7 @@
 """What the ledger says of one image, and the one way to move it from state to state."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from sqlite_utils import Database as SqliteUtils
 
@@ -43,8 +43,7 @@ class Image:
         return self.attempts >= len(BACK_OFF)
 
 
-@dataclass(frozen=True)
-class Known:
+class Known(NamedTuple):
     """What the scan compares a file with."""
 
     id: int

@@ -6,6 +6,7 @@ A stage asks what is its to do, claims it by compare-and-set, works, and records
 outcome in one transaction.  Nothing about an image's progress lives only in memory.
 """
 
+import json
 from collections.abc import Sequence
 
 from spheroidd.store.arrivals import Arrivals
@@ -29,7 +30,8 @@ class Ledger(Arrivals):
         suspects: bool | None = None,
         limit: int = 1,
     ) -> list[Image]:
-        """Take up to `limit` images of one state in hand: untroubled ones first, then the oldest.
+        """Take up to `limit` images of one state in hand: untroubled ones first, of these the
+        live ones, of these the oldest.
 
         Args:
             plate: of this plate only.
@@ -43,11 +45,52 @@ class Ledger(Arrivals):
         with self._db.write() as sql:
             rows = sql.query(
                 "UPDATE images SET claimed_at = :at WHERE id IN"  # noqa: S608
-                f" (SELECT id FROM images WHERE {condition} ORDER BY attempts, id LIMIT :limit)"
+                f" (SELECT id FROM images WHERE {condition}"
+                " ORDER BY attempts, backlog, id LIMIT :limit)"
                 f" RETURNING {COLUMNS}",
                 {"at": timestamp(now), "state": state, "plate": plate, "limit": limit},
             )
             return sorted((Image(**row) for row in rows), key=lambda image: image.id)
+
+    def claim_ready(self, now: float, *, limit: int, newest_first: bool = False) -> list[Image]:
+        """Take images in hand that are to be segmented: untroubled ones before all others, and
+        live ones before a backlog.
+
+        Args:
+            newest_first: the backlog's newest; live images and troubled ones go in their order.
+
+        Returns:
+            up to `limit`, the first to be worked on first.
+        """
+        if not self.any_ready(1):
+            return []  # the usual case, and it takes no write lock
+        first = " UNION ALL ".join(
+            "SELECT id FROM (SELECT id FROM images WHERE state = 'ready' AND claimed_at IS NULL"  # noqa: S608
+            f" AND {condition} LIMIT :limit)"
+            for condition in (
+                "backlog = 0 AND attempts = 0 ORDER BY id",
+                f"backlog = 1 AND attempts = 0 ORDER BY id {'DESC' if newest_first else 'ASC'}",
+                "backlog = 0 AND attempts > 0 ORDER BY attempts, id",
+                "backlog = 1 AND attempts > 0 ORDER BY attempts, id",
+            )
+        )
+        with self._db.write() as sql:
+            ids = [row["id"] for row in sql.query(first, {"limit": limit})][:limit]
+            rows = sql.query(
+                "UPDATE images SET claimed_at = :at"  # noqa: S608
+                f" WHERE id IN (SELECT value FROM json_each(:ids)) RETURNING {COLUMNS}",
+                {"at": timestamp(now), "ids": json.dumps(ids)},
+            )
+            return sorted((Image(**row) for row in rows), key=lambda image: ids.index(image.id))
+
+    def any_ready(self, count: int) -> bool:
+        """Whether so many images, or more, wait to be segmented in nobody's hand."""
+        rows = self._db.rows(
+            "SELECT count(*) AS n FROM (SELECT 1 FROM images WHERE state = 'ready'"
+            " AND claimed_at IS NULL LIMIT :count)",
+            {"count": count},
+        )
+        return bool(rows[0]["n"] >= count)
 
     def release(self, ids: Sequence[int], *, suspect: bool = False) -> None:
         """Hand work back unfinished; `suspect` remembers that the try went wrong."""
@@ -78,12 +121,13 @@ class Ledger(Arrivals):
             ).rowcount
 
     def pending_plates(self) -> list[Pending]:
-        """Plates with segmented images in nobody's hand, the longest waiting first."""
+        """Plates with segmented images in nobody's hand: those with live ones first, of these
+        the longest waiting."""
         rows = self._db.rows(
             "SELECT plate, sum(attempts = 0) AS fresh, sum(attempts > 0) AS suspects,"
             " min(CASE WHEN attempts = 0 THEN segmented_at END) AS oldest FROM images"
             " WHERE state = 'segmented' AND claimed_at IS NULL GROUP BY plate"
-            " ORDER BY oldest IS NULL, oldest"
+            " ORDER BY oldest IS NULL, min(CASE WHEN attempts = 0 THEN backlog END), oldest"
         )
         return [Pending(**row) for row in rows]
 
@@ -128,15 +172,18 @@ class Ledger(Arrivals):
         time has come too: nobody knows how much of it was left.
         """
         values = {"at": timestamp(now)}
-        condition = "(next_try_at <= :at OR next_try_at > CASE"
+        too_far = "next_try_at > :after_1 AND next_try_at > CASE"  # the first for the index's sake
         for attempts, wait in enumerate(BACK_OFF, start=1):
             values[f"after_{attempts}"] = timestamp(now + wait)
-            condition += f" WHEN attempts <= {attempts} THEN :after_{attempts}"
-        condition += f" ELSE :after_{len(BACK_OFF)} END)"
-        due = f"SELECT 1 FROM images WHERE state = 'failed' AND {condition} LIMIT 1"  # noqa: S608
-        if not self._db.rows(due, values):
+            too_far += f" WHEN attempts <= {attempts} THEN :after_{attempts}"
+        too_far += f" ELSE :after_{len(BACK_OFF)} END"
+        due = " UNION ALL ".join(
+            f"SELECT 1 FROM images INDEXED BY images_retry WHERE state = 'failed' AND {condition}"  # noqa: S608
+            for condition in ("next_try_at <= :at", too_far)
+        )
+        if not self._db.rows(f"{due} LIMIT 1", values):
             return 0  # the usual case, and it takes no write lock
-        return self._bring_back(condition, values, now, "due for retry")
+        return self._bring_back(f"(next_try_at <= :at OR {too_far})", values, now, "due for retry")
 
     def look_again(self, now: float) -> int:
         """At start: what was set aside gets a fresh try, for the configuration, the disk,
@@ -194,7 +241,7 @@ class Ledger(Arrivals):
 
     def in_state(self, state: State) -> list[Image]:
         """All images in one state, oldest first."""
-        return self._images("state = :state", {"state": state})
+        return self._images(f"state = '{state}'", {})  # literal: see the index `images_active`
 
     def handed_over(self) -> list[int]:
         """Images whose 8-bit original waits for CellProfiler, or for another try with it."""

@@ -15,12 +15,12 @@ _TO_STORED: dict[int, str] = {real: chr(stored) for stored, real in _TO_REAL.ite
 
 def to_stored(path: str) -> str:
     """The text to keep for a path as the `os` module gives it."""
-    return path.translate(_TO_STORED)
+    return path if path.isascii() else path.translate(_TO_STORED)
 
 
 def to_real(stored: str) -> str:
     """The path to open for a text made by `to_stored`."""
-    return stored.translate(_TO_REAL)
+    return stored if stored.isascii() else stored.translate(_TO_REAL)
 
 
 def printable(text: str) -> str:

@@ -11,7 +11,7 @@ from spheroidd.store.soundness import damaged, is_damaged
 
 Row = dict[str, Any]
 BUSY_SECONDS = 30.0
-SCHEMA = "m003_upkeep"  # the newest migration; their module takes long to import
+SCHEMA = "m004_archive"  # the newest migration; their module takes long to import
 _AS_DAEMON = "Do it as the user that the daemon runs as (`sudo -u spheroidd …`)"
 READ_AS_DAEMON = f"{_AS_DAEMON}, or let yourself read `state_dir` and everything in it."
 WRITE_AS_DAEMON = f"{_AS_DAEMON}, or let yourself write to `state_dir` and everything in it."

@@ -49,24 +49,20 @@ def outlines(reader: Reader, plate: str) -> list[Row]:
 def plate_counts(reader: Reader) -> list[Row]:
     """Per plate: images seen, how many are in which state, how many are excluded and how many
     wait for review (as `reviewing.flagged` says); natural order.
-
-    Counted in the order of the index `images_state`, which alone is read: a month's images are
-    too many to read each row of them.
     """
     rows = reader.rows(
-        "SELECT plate, sum(n) AS seen,"  # noqa: S608
+        "SELECT nullif(g.plate, '') AS plate, sum(n) AS seen,"  # noqa: S608
         " coalesce(sum(n) FILTER (WHERE state = 'waiting'), 0) AS waiting,"
         " coalesce(sum(n) FILTER (WHERE state = 'ready'), 0) AS ready,"
         " coalesce(sum(n) FILTER (WHERE state = 'segmented'), 0) AS segmented,"
         " coalesce(sum(n) FILTER (WHERE state = 'measured'), 0) AS measured,"
         " coalesce(sum(n) FILTER (WHERE state = 'failed'), 0) AS failed,"
-        " count(DISTINCT well) AS wells,"
+        " count(DISTINCT nullif(well, '')) AS wells,"
         f" (SELECT min(f.captured_at) {_OF_PLATE}) AS first_at,"
         f" (SELECT max(f.captured_at) {_OF_PLATE}) AS last_at,"
         " coalesce(sum(n) FILTER (WHERE excluded AND state = 'measured'), 0) AS excluded"
-        " FROM (SELECT state, plate, well, excluded, count(*) AS n FROM images"
-        "  WHERE state <> 'superseded' GROUP BY state, plate, well, excluded) AS g"
-        f" GROUP BY plate ORDER BY (SELECT f.plate_key {_OF_PLATE} LIMIT 1), plate"
+        " FROM tallies g WHERE state <> 'superseded' GROUP BY g.plate"
+        f" ORDER BY (SELECT f.plate_key {_OF_PLATE} LIMIT 1), g.plate"
     )
     waiting = _to_review(reader)
     return [{**row, "to_review": waiting.get(row["plate"], 0)} for row in rows]
@@ -74,7 +70,7 @@ def plate_counts(reader: Reader) -> list[Row]:
 
 def state_counts(reader: Rows) -> dict[str, int]:
     """State → images in it, of the states that count; those without any have 0."""
-    rows = reader.rows("SELECT state, count(*) AS n FROM images GROUP BY state")
+    rows = reader.rows("SELECT state, sum(n) AS n FROM tallies GROUP BY state")
     found = {row["state"]: row["n"] for row in rows}
     return {state: found.get(state, 0) for state in (*STAGES, "measured", "failed")}
 
@@ -83,7 +79,8 @@ def _to_review(reader: Reader) -> dict[str, int]:
     """Plate → measurements that wait to be looked at; CROSS JOIN: from the few that are
     flagged to their images, not the other way round."""
     rows = reader.rows(
-        "SELECT i.plate, count(*) AS n FROM measurements m CROSS JOIN images i"
+        "SELECT i.plate, count(*) AS n"
+        " FROM measurements m INDEXED BY measurements_flagged CROSS JOIN images i"
         " ON i.id = m.image_id AND i.state = 'measured' AND NOT i.excluded"
         " WHERE m.current AND m.flags <> '' AND m.decision IS NULL GROUP BY i.plate"
     )
@@ -119,8 +116,8 @@ def failure_groups(reader: Reader, limit: int = 5) -> list[Row]:
 def gone(reader: Reader) -> int:
     """Images that vanished from their folder before they could be read."""
     rows = reader.rows(
-        "SELECT count(*) AS n FROM images WHERE state = 'superseded' AND reason = :why",
-        {"why": GONE},
+        "SELECT count(*) AS n FROM images"  # noqa: S608
+        f" WHERE state = 'superseded' AND reason = '{GONE}'"  # as the index `images_gone` says
     )
     return int(rows[0]["n"])
 
@@ -153,36 +150,35 @@ def last_image_at(reader: Reader) -> str | None:
 
 
 def last_measured(reader: Reader, limit: int = 100) -> list[Row]:
-    """The images measured last as they arrived (not again): seen_at, measured_at."""
+    """The images measured last as they arrived (not again): seen_at, measured_at.
+
+    From the newest step backwards, and measuring again is no step: it may have left any number
+    of measurements behind.
+    """
     return reader.rows(
-        "SELECT i.seen_at, m.measured_at FROM measurements m"
-        " JOIN images i ON i.id = m.image_id"
-        " JOIN runs r ON r.id = m.run_id AND r.kind = 'live'"
-        " ORDER BY m.id DESC LIMIT :limit",
+        "SELECT i.seen_at, t.at AS measured_at FROM transitions t CROSS JOIN images i"
+        " ON i.id = t.image_id WHERE t.to_state = 'measured' ORDER BY t.id DESC LIMIT :limit",
         {"limit": limit},
     )
 
 
-def steps_since(reader: Reader, last: int = 0) -> Row:
-    """How often images took which step after transition `last`; nothing is removed from there,
-    so what is added up over several calls only ever grows.
+def steps(reader: Reader) -> dict[str, int]:
+    """How often images were seen, measured, and failed at each stage (failed_waiting,
+    failed_ready, failed_segmented), ever."""
+    rows = reader.rows("SELECT * FROM steps")
 
-    Returns:
-        last (the newest transition), seen, measured, and how many failed at each stage:
-        failed_waiting, failed_ready, failed_segmented.
-    """
-    failed = ", ".join(
-        f"coalesce(sum(to_state = 'failed' AND from_state = '{stage}'), 0) AS failed_{stage}"
-        for stage in STAGES
-    )
-    [row] = reader.rows(
-        "SELECT coalesce(max(id), :last) AS last,"  # noqa: S608
-        " coalesce(sum(from_state IS NULL), 0) AS seen,"
-        f" coalesce(sum(to_state = 'measured'), 0) AS measured, {failed}"
-        " FROM transitions WHERE id > :last",
-        {"last": last},
-    )
-    return row
+    def count(name: str, state: str) -> int:
+        return sum(row["n"] for row in rows if row[name] == state)
+
+    failed = [row for row in rows if row["to_state"] == "failed"]
+    return {
+        "seen": count("from_state", ""),
+        "measured": count("to_state", "measured"),
+        **{
+            f"failed_{stage}": sum(row["n"] for row in failed if row["from_state"] == stage)
+            for stage in STAGES
+        },
+    }
 
 
 def damage(reader: Reader, limit: int = 5) -> list[str]:

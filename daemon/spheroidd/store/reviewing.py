@@ -22,6 +22,11 @@ _CURRENT = (
     "images i JOIN measurements m ON m.image_id = i.id AND m.current"
     " AND i.state = 'measured' AND i.state <> 'superseded'"
 )
+# From the few that are flagged to their images, not the other way round.
+_FLAGGED = (
+    "measurements m INDEXED BY measurements_flagged"
+    " CROSS JOIN images i ON i.id = m.image_id AND m.current AND i.state = 'measured'"
+)
 _ORDER = "i.plate_key, i.plate, i.well_key, i.well, i.time_key, i.id"
 
 
@@ -74,18 +79,21 @@ class Selection:
 def plates(reader: Reader) -> list[str]:
     """Plates with measured images, in natural order."""
     rows = reader.rows(
-        f"SELECT i.plate FROM {_CURRENT} GROUP BY i.plate ORDER BY min(i.plate_key), i.plate"  # noqa: S608
+        "SELECT t.plate FROM tallies t WHERE t.state = 'measured' GROUP BY t.plate"
+        " ORDER BY (SELECT i.plate_key FROM images i"
+        "  WHERE i.plate = t.plate AND i.state <> 'superseded' LIMIT 1), t.plate"
     )
     return [row["plate"] for row in rows]
 
 
 def wells(reader: Reader, plate: str | None = None) -> list[str]:
     """Wells (of one plate) with measured images, in natural order, each name once."""
-    condition, values = Selection(plate).condition()
     rows = reader.rows(
-        f"SELECT i.well FROM {_CURRENT} WHERE {condition}"  # noqa: S608
-        " GROUP BY i.well ORDER BY min(i.well_key), i.well",
-        values,
+        "SELECT t.well FROM tallies t WHERE t.state = 'measured'"
+        " AND (:plate IS NULL OR t.plate = :plate) GROUP BY t.well"
+        " ORDER BY (SELECT i.well_key FROM images i WHERE i.plate = t.plate"
+        "  AND i.well = t.well AND i.state <> 'superseded' LIMIT 1), t.well",
+        {"plate": plate},
     )
     return [row["well"] for row in rows]
 
@@ -131,7 +139,8 @@ def flagged(reader: Reader, selection: Selection, flag: str | None = None) -> li
         f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {_HOURS} AS hours,"  # noqa: S608
         " i.timepoint, i.path AS image_path, m.area_px, m.area_um2, m.n_objects,"
         " m.object_number, m.flags, m.checks, m.outline_path"
-        f" FROM {_CURRENT} WHERE {condition} AND m.flags <> '' AND m.decision IS NULL"
+        f" FROM {_FLAGGED if selection.everything else _CURRENT}"
+        f" WHERE {condition} AND m.flags <> '' AND m.decision IS NULL"
         " AND NOT i.excluded AND (:flag IS NULL OR instr(',' || m.flags || ',', :wrapped))"
         f" ORDER BY {_ORDER}",
         {**values, "flag": flag, "wrapped": f",{flag},"},

@@ -81,9 +81,8 @@ def live_work(reader: Reader, now: float) -> int:
     Images that wait for their batch to fill are not counted: nobody works on them yet.
     """
     rows = reader.rows(
-        "SELECT heartbeat_at, (SELECT count(*) FROM images"
-        " WHERE state IN ('ready', 'segmented')"
-        " AND (state = 'ready' OR claimed_at IS NOT NULL)) AS work"
+        "SELECT heartbeat_at, (SELECT count(*) FROM images WHERE state = 'ready'"
+        " OR (state = 'segmented' AND claimed_at IS NOT NULL)) AS work"
         " FROM service WHERE stopped_at IS NULL"
     )
     if not rows:

@@ -6,6 +6,7 @@ A released migration is never edited: a change is a new function at the end.
 from sqlite_utils import Database as SqliteUtils
 from sqlite_utils import Migrations
 
+from spheroidd.store.schema_archive import ARCHIVE
 from spheroidd.store.schema_runs import RUNS_AND_REVIEWS
 from spheroidd.store.schema_upkeep import UPKEEP
 
@@ -28,6 +29,12 @@ def m002_runs_reviews_checks(db: SqliteUtils) -> None:
 def m003_upkeep(db: SqliteUtils) -> None:
     """How the service is, and the alerts that it raised."""
     db.executescript(UPKEEP)
+
+
+@migrations()
+def m004_archive(db: SqliteUtils) -> None:
+    """What is asked again and again costs the same at any number of images."""
+    db.executescript(ARCHIVE)
 
 
 _FIRST_SCHEMA = """

@@ -156,9 +156,10 @@ class Sights:
     def failures(self, now: float) -> Failures:
         """Images that failed within the last hour, and are neither measured nor replaced now."""
         rows = self.rows(
-            "SELECT i.path, t.reason, max(t.id) FROM images i JOIN transitions t"
-            " ON t.image_id = i.id AND t.to_state = 'failed' AND t.at >= :since"
-            " WHERE i.state IN ('waiting', 'ready', 'segmented', 'failed') AND i.attempts > 0"
+            "SELECT i.path, t.reason, max(t.id) FROM transitions t CROSS JOIN images i"
+            " ON i.id = t.image_id AND i.attempts > 0"
+            " AND i.state IN ('waiting', 'ready', 'segmented', 'failed')"
+            " WHERE t.to_state = 'failed' AND t.at >= :since"
             " GROUP BY i.id ORDER BY i.id DESC",
             {"since": timestamp(now - _HOUR)},
         )
@@ -172,7 +173,7 @@ class Sights:
         """Plates that had an image lately; what is not read yet counts for the plates whose
         folder it lies in."""
         unread = self.rows(
-            "SELECT path, seen_at FROM images WHERE plate IS NULL"
+            "SELECT path, seen_at FROM images INDEXED BY images_unread WHERE sha256 IS NULL"
             " AND state IN ('waiting', 'failed') AND seen_at >= :since ORDER BY id DESC LIMIT 1000",
             {"since": timestamp(now - _HORIZON)},
         )
@@ -214,7 +215,8 @@ class Sights:
             "SELECT captured_at, seen_at, captured_from FROM images"
             " WHERE plate = :plate AND well = :well AND field IS :field AND channel IS :channel"
             " AND state <> 'superseded' AND captured_at IS NOT NULL"
-            " ORDER BY captured_at DESC LIMIT :frames",
+            # The plus: all frames of the well are sorted, for the plate's by time are more.
+            " ORDER BY +captured_at DESC LIMIT :frames",
             {
                 "plate": plate,
                 "well": well,

@@ -15,6 +15,11 @@ FREE = """
   FROM images i JOIN measurements m ON m.image_id = i.id AND m.current AND m.decision IS NULL
  WHERE i.state = 'measured' AND i.state <> 'superseded' AND NOT i.excluded
 """
+# In the words of the index `measurements_counting`.
+_COUNTING = (
+    "CASE WHEN m.checks = '{}' THEN -1 WHEN m.object_number IS NOT NULL"
+    " THEN json_extract(m.checks, '$.several_objects') IS NOT NULL END"
+)
 
 
 class Unjudged:
@@ -66,9 +71,18 @@ class Unjudged:
         """What was set aside is to be judged like the others."""
         self._aside = frozenset()
 
-    def unsettle_all(self) -> None:
-        """The configured bounds may have changed: every plate's limits are computed anew."""
+    def unsettle_all(self, rules: str = "") -> None:
+        """Every plate's limits are computed anew, unless the rules are those of the last time.
+
+        Args:
+            rules: all that limits follow from but the images (bounds, the program's version), in
+                any words; empty: they may have changed.
+        """
         with self._db.write() as sql:
+            if rules and self._only["only"] is None:
+                if sql.execute("SELECT 1 FROM judging WHERE rules = ?", (rules,)).fetchone():
+                    return  # a plate that was not settled yet is still entered
+                sql.execute("INSERT OR REPLACE INTO judging VALUES (1, ?)", (rules,))
             sql.execute(
                 "INSERT OR IGNORE INTO unjudged (plate, well)"  # noqa: S608
                 f" SELECT DISTINCT plate, :whole FROM runs WHERE {_ONLY}",
@@ -84,9 +98,10 @@ class Unjudged:
         """
         with self._db.write() as sql:
             return sql.execute(
-                "INSERT OR IGNORE INTO unjudged (plate, well) SELECT DISTINCT i.plate, i.well"
-                f" {FREE} AND (m.checks = '{{}}' OR m.object_number IS NOT NULL"
-                " AND (json_extract(m.checks, '$.several_objects') IS NOT NULL) = :several)"
+                "INSERT OR IGNORE INTO unjudged (plate, well) SELECT DISTINCT i.plate, i.well"  # noqa: S608
+                " FROM measurements m CROSS JOIN images i ON i.id = m.image_id"
+                f" WHERE m.current AND m.decision IS NULL AND {_COUNTING} IN (-1, :several)"
+                " AND i.state = 'measured' AND NOT i.excluded"
                 " AND (:only IS NULL OR i.plate = :only)",
                 {"several": int(several), **self._only},
             ).rowcount

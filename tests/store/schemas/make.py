@@ -191,6 +191,12 @@ ROWS_OF_REVIEWS: list[tuple[str, dict[str, Any]]] = [
     ("unjudged", {"plate": "P", "well": "A1"}),
 ]  # fmt: skip
 
+ROWS_OF_UPKEEP: list[tuple[str, dict[str, Any]]] = [
+    ("conditions", {"name": "disk", "since": T.format(1, 0)}),
+    ("alerts", {"id": 1, "key": "images/P", "urgent": 0, "title": "No image", "body": "of P",
+                "raised_at": T.format(3, 0)}),
+]  # fmt: skip
+
 
 def main(name: str) -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -198,8 +204,10 @@ def main(name: str) -> None:
     sql = SqliteUtils(connection)
     known = [migration.name for migration in migrations.pending(sql)]
     migrations.apply(sql, stop_before=known[known.index(name) + 1 :])
-    reviewed = known.index(name) >= 1
-    for table, row in rows_of_first(reviewed) + (ROWS_OF_REVIEWS if reviewed else []):
+    reviewed, kept = known.index(name) >= 1, known.index(name) >= 2
+    rows = rows_of_first(reviewed)
+    rows += (ROWS_OF_REVIEWS if reviewed else []) + (ROWS_OF_UPKEEP if kept else [])
+    for table, row in rows:
         sql.table(table).insert(row)
     if reviewed:
         sql.execute("UPDATE measurements SET decision = 'confirmed' WHERE id = 2")
