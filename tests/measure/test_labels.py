@@ -23,6 +23,7 @@ import numpy
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/standins"]
 from cellprofiler_core.object import Objects
 from labels import keep_labels
+from place import Place, whole
 
 def objects(**given):
     one = Objects()
@@ -33,11 +34,16 @@ def objects(**given):
 rows = numpy.arange(65536)
 many = (rows + 1).reshape(256, 256)
 overlapping = numpy.array([[0, 0, 1], [0, 1, 1], [0, 1, 2], [0, 2, 2]])
+small = numpy.zeros((30, 40), int)
+small[5:9, 7:20] = 1
 print(json.dumps([
-    keep_labels(objects(segmented=many)),
-    keep_labels(objects(segmented=numpy.where(many > 65535, 0, many))),
-    keep_labels(objects(ijv=overlapping)),
-    keep_labels(None),
+    keep_labels(objects(segmented=many), whole((256, 256))),
+    keep_labels(objects(segmented=numpy.where(many > 65535, 0, many)), whole((256, 256))),
+    keep_labels(objects(ijv=overlapping), whole((3, 3))),
+    keep_labels(None, whole((3, 3))),
+    keep_labels(objects(segmented=small), Place(100, 200, 30, 40, (300, 400))),
+    keep_labels(objects(segmented=small), whole((60, 80))),
+    keep_labels(objects(segmented=small * 0), whole((30, 40))),
 ]))
 """
 
@@ -59,15 +65,21 @@ def test_more_than_can_be_numbered_and_overlapping_ones(cellprofiler: Path) -> N
         [str(cellprofiler), "-I", "-c", IN_THE_WORKER, str(WORKER.parent)],
         capture_output=True, text=True, timeout=100, check=True,
     )  # fmt: skip
-    too_many, most, overlapping, broken = json.loads(done.stdout.splitlines()[-1])
+    too_many, most, overlapping, broken, *parts = json.loads(done.stdout.splitlines()[-1])
     assert (too_many, broken) == (None, None)
     assert "can't be kept" in done.stderr
     read = []
-    for path in (most, overlapping):
-        read.append(read_labels(Path(path)).tolist())
+    for path in (most, overlapping, *parts):
+        read.append(read_labels(Path(path)))
         Path(path).unlink()
-    assert read[0][255][-3:] == [65534, 65535, 0]
-    assert read[1][0][:3] == [1, 1, 2], "where two overlap, the pixel is the first one's"
+    assert read[0].numbers[255, -3:].tolist() == [65534, 65535, 0]
+    assert read[1].numbers[0].tolist() == [1, 1, 2], "of two the pixel is the first one's"
+    on_crop, resized, none = read[2:]
+    assert (on_crop.top, on_crop.left, on_crop.frame) == (105, 207, (300, 400))
+    assert on_crop.numbers.shape == (4, 13)
+    assert (resized.top, resized.left, resized.frame) == (5, 7, (30, 40))
+    assert none.frame == (30, 40)
+    assert not none.numbers.any()
 
 
 def test_a_picture_that_cannot_be_written_costs_no_area(

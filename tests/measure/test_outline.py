@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from scipy import ndimage
 
 from spheroidd.measure.outline import (
     LONGEST_SIDE,
+    Labels,
     NoPlaceError,
     draw_outline,
     read_labels,
@@ -27,11 +29,11 @@ def yellow(picture: Image.Image, tolerance: int = 0) -> NDArray[np.bool_]:
     return (away <= tolerance).all(axis=2)
 
 
-def labelled(*masks: NDArray[np.bool_]) -> NDArray[np.uint16]:
+def labelled(*masks: NDArray[np.bool_]) -> Labels:
     labels = np.zeros(masks[0].shape, np.uint16)
     for number, mask in enumerate(masks, start=1):
         labels[mask] = number
-    return labels
+    return Labels.of_whole(labels)
 
 
 def test_small_pictures_are_the_original_with_the_innermost_pixels_in_yellow() -> None:
@@ -60,7 +62,7 @@ def test_large_ones_shrink_and_keep_a_closed_line_where_it_belongs() -> None:
 
 
 def test_an_object_on_the_rim_and_one_that_fills_the_field_are_seen() -> None:
-    full = yellow(draw_outline(np.zeros((60, 80), np.uint8), np.ones((60, 80), np.uint16)))
+    full = yellow(draw_outline(np.zeros((60, 80), np.uint8), labelled(np.ones((60, 80), bool))))
     expected = np.ones((60, 80), bool)
     expected[1:-1, 1:-1] = False
     assert (full == expected).all()
@@ -68,14 +70,14 @@ def test_an_object_on_the_rim_and_one_that_fills_the_field_are_seen() -> None:
 
 def test_no_object_no_line() -> None:
     original = np.arange(4800, dtype=np.uint8).reshape(60, 80)
-    picture = draw_outline(original, np.zeros((60, 80), np.uint16))
+    picture = draw_outline(original, labelled(np.zeros((60, 80), bool)))
     assert (np.asarray(picture) == original[..., np.newaxis]).all()
 
 
 def test_a_speck_does_not_vanish_by_shrinking() -> None:
     labels = np.zeros((9000, 200), np.uint16)
     labels[4501, 101] = 1
-    assert yellow(draw_outline(np.zeros(labels.shape, np.uint8), labels)).any()
+    assert yellow(draw_outline(np.zeros(labels.shape, np.uint8), Labels.of_whole(labels))).any()
 
 
 def test_colour_stays_and_touching_objects_are_told_apart() -> None:
@@ -83,7 +85,7 @@ def test_colour_stays_and_touching_objects_are_told_apart() -> None:
     original[:] = (200, 30, 90)
     labels = np.zeros((100, 100), np.uint16)
     labels[40:60, 20:50], labels[40:60, 50:80] = 1, 2
-    pixels = np.asarray(draw_outline(original, labels))
+    pixels = np.asarray(draw_outline(original, Labels.of_whole(labels)))
     assert tuple(pixels[5, 5]) == (200, 30, 90)
     assert (pixels[45:55, 49:51] == (255, 255, 0)).all()
 
@@ -112,7 +114,7 @@ def test_numbers_stay_inside_and_thousands_of_objects_are_quick() -> None:
     labels[::40, ::40] = corners
     labels = ndimage.grey_dilation(labels, 12)
     labels[:, -1] = 1201
-    picture = draw_outline(np.full(labels.shape, 90, np.uint8), labels)
+    picture = draw_outline(np.full(labels.shape, 90, np.uint8), Labels.of_whole(labels))
     assert picture.size == (LONGEST_SIDE, 768)
 
 
@@ -122,7 +124,7 @@ def test_objects_of_a_resized_image_fit_and_those_of_a_part_are_refused() -> Non
     rows, columns = np.nonzero(yellow(draw_outline(original, labelled(mask))))
     assert np.hypot(rows - 120, columns - 160) == pytest.approx(60, abs=3)
     with pytest.raises(NoPlaceError, match="100×120 px don't fit an image 320×240"):
-        draw_outline(original, np.ones((120, 100), np.uint16))
+        draw_outline(original, labelled(np.ones((120, 100), bool)))
 
 
 def test_real_frames_become_small_files_that_show_the_line(real_data: Path, tmp_path: Path) -> None:
@@ -149,10 +151,10 @@ def test_a_picture_is_whole_or_not_there(tmp_path: Path) -> None:
     path = tmp_path / "outline.jpg"
     path.write_bytes(b"before")
     with pytest.raises(NoPlaceError):
-        write_outline(path, np.zeros((60, 80), np.uint8), np.ones((60, 20), np.uint16))
+        write_outline(path, np.zeros((60, 80), np.uint8), labelled(np.ones((60, 20), bool)))
     with pytest.raises(OSError, match="none"):
         write_outline(
-            tmp_path / "none" / "x.jpg", np.zeros((6, 8), np.uint8), np.ones((6, 8), np.uint16)
+            tmp_path / "none" / "x.jpg", np.zeros((6, 8), np.uint8), labelled(np.ones((6, 8), bool))
         )
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
@@ -162,5 +164,49 @@ def test_labels_come_back_as_the_worker_left_them(tmp_path: Path) -> None:
     labels = np.arange(60_000, dtype=np.uint16).reshape(200, 300)
     Image.fromarray(labels).save(tmp_path / "labels.png")
     read = read_labels(tmp_path / "labels.png")
-    assert (read == labels).all()
+    assert (read.numbers == labels).all()
+    assert read == Labels(read.numbers, 0, 0, (200, 300))
     assert draw_outline(np.zeros((200, 300), np.uint8), read).size == (300, 200)
+
+
+def placed(path: Path, labels: NDArray[np.uint16], place: str) -> Path:
+    about = PngInfo()
+    about.add_text("place", place)
+    Image.fromarray(labels).save(path, pnginfo=about)
+    return path
+
+
+@pytest.mark.parametrize("size", [(300, 400), (3000, 4000)])
+def test_a_part_is_drawn_where_it_lies(size: tuple[int, int], tmp_path: Path) -> None:
+    """Line and numbers as of the whole, on small pictures and on reduced ones."""
+    height, width = size
+    masks = (
+        disc(height, width, height * 0.3, width * 0.2, height * 0.1),
+        disc(height, width, height * 0.7, width * 0.6, height * 0.2),
+    )
+    whole = labelled(*masks)
+    rows, columns = np.nonzero(whole.numbers)
+    top, left = rows.min(), columns.min()
+    part = whole.numbers[top : rows.max() + 1, left : columns.max() + 1].astype(np.uint16)
+    read = read_labels(placed(tmp_path / "x.png", part, f"{top} {left} {height} {width}"))
+    original = np.full(size, 120, np.uint8)
+    assert draw_outline(original, read) == draw_outline(original, whole)
+
+
+@pytest.mark.parametrize(
+    ("place", "why"),
+    [
+        ("1 0 60 80", "does not lie at"),
+        ("0 -1 60 80", "does not lie at"),
+        ("0 0 59 80", "does not lie at"),
+        ("0 0 60", "unpack"),
+        ("", "unpack"),
+        ("a b c d", "int"),
+    ],
+)
+def test_a_part_that_does_not_lie_in_its_image_is_refused(
+    place: str, why: str, tmp_path: Path
+) -> None:
+    path = placed(tmp_path / "x.png", np.ones((60, 80), np.uint16), place)
+    with pytest.raises(ValueError, match=why):
+        read_labels(path)

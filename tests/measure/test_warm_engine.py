@@ -13,7 +13,7 @@ from spheroidd.measure.engine import Engine
 from spheroidd.measure.outcome import Protocol
 from spheroidd.measure.pipelines import SHIPPED
 from spheroidd.measure.stage import Unchecked
-from spheroidd.warming import warm_engine
+from spheroidd.warming import begin_engine, warm_engine
 
 BROKEN = "exit 127"
 # It answers what is asked before the worker is started, and then does not start it.
@@ -50,11 +50,9 @@ def warm(tmp_path: Path, captured_log: Any) -> Warm:
                 "measurement": {"pipeline": pipeline, **measurement},
             }
         )
-        engine, protocol = warm_engine(
-            config, home, tmp_path / "scratch", captured_log[0], patient=patient
-        )
+        engine = begin_engine(config, home, tmp_path / "scratch", captured_log[0])
         try:
-            yield engine, protocol
+            yield engine, warm_engine(engine, config, home, captured_log[0], patient=patient)
         finally:
             engine.stop()
 

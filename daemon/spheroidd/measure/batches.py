@@ -36,9 +36,9 @@ def next_batch(
     """Decide; pure.
 
     Args:
-        pending: the longest waiting plate first.
+        pending: the plate that is to be measured first comes first.
         now: seconds since the epoch.
-        more_coming: False when nothing is on its way any more, so waiting gains nothing.
+        more_coming: False when no full batch is on its way, so waiting gains nothing.
         suspects_first: the last batch was a fresh one, so that neither kind starves the other.
     """
     fresh = _fresh(pending, rule, now, more_coming)

@@ -62,13 +62,15 @@ class PipelineInfo:
     """A pipeline that can run: its file's sha256, what it gets for each image it asks for
     (its own name → Original, Spheroid or Mask), the objects it makes, those of them that get
     an `AreaShape_Area` (at least one), its modules after the input modules.  Images, objects
-    and modules are in the pipeline's order."""
+    and modules are in the pipeline's order.  `on_crop`: only the part of the images around the
+    mask is looked at, for that gives the same numbers."""
 
     sha256: str
     images: Mapping[str, str]
     objects: tuple[str, ...]
     measured: tuple[str, ...]
     modules: tuple[str, ...]
+    on_crop: bool = False
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class Engine(Supervisor):
         names = known.names if names is None else dict(names)
         info = self._request("validate", pipeline, 1, _info, names=names)
         self._checked[pipeline] = _Checked(info.sha256, names)
+        measured_on = "a crop around the mask" if info.on_crop else "whole images"
+        self._log("pipeline.checked", sha256=info.sha256, measured_on=measured_on)
         return info
 
     def measure(
@@ -253,6 +257,7 @@ def _info(replies: Replies) -> PipelineInfo:
         tuple(reply["objects"]),
         tuple(reply["measured"]),
         tuple(reply["modules"]),
+        reply.get("on_crop") is True,
     )
 
 

@@ -4,18 +4,18 @@
 tried alone; when one image fails, only that image is recorded as failed.
 """
 
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.errors import EngineError, PipelineError
 from spheroidd.measure.batches import Due, next_batch
+from spheroidd.measure.crew import Crew
 from spheroidd.measure.engine import Engine, ImageOutcome
+from spheroidd.measure.leftovers import clear_leftovers, drop_spreadsheets
 from spheroidd.measure.outcome import (
     NO_OUTLINE,
     Protocol,
@@ -36,7 +36,6 @@ from spheroidd.store.runs import Runs
 
 _REFUSED_SECONDS = 60.0  # until a pipeline that is refused is tried again
 _LOOK_SECONDS = 60.0  # between two looks whether what went wrong has passed
-_REMEMBERED = 10_000  # images that failed CellProfiler as a whole
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,12 @@ class Unchecked(Protocol):
 
 
 class MeasureStage:
-    """Feeds the worker. `flush` says that nothing more is coming, so no batch need wait."""
+    """Feeds one worker. Where there are several, each has a stage, and these have one `crew`.
 
-    def __init__(
+    `more_coming` says whether anything is on its way; if not, no batch need wait.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - the stores, and what differs by stage
         self,
         ledger: Ledger,
         results: Results,
@@ -66,6 +68,7 @@ class MeasureStage:
         protocol: Protocol,
         log: FilteringBoundLogger,
         more_coming: Callable[[], bool] = lambda: True,
+        crew: Crew | None = None,
     ) -> None:
         self._ledger = ledger
         self._results = results
@@ -75,13 +78,14 @@ class MeasureStage:
         self._protocol = protocol
         self._log = log
         self._more_coming = more_coming
+        self._crew = crew or Crew()
+        self._held: list[int] = []  # images that this stage has claimed
         self._stopping = False
         # Whether CellProfiler has looked at the pipeline as it is now, and it can be used.
         self._sure = not isinstance(protocol, Unchecked)
         self._refused_until = self._looked_at = 0.0
         self._after_fresh = False
-        self._measured = 0  # images that went well
-        self._failed_at: dict[int, int] = {}  # image → `_measured` when it failed the worker
+        self._well_at = 0  # when a batch went well, as the crew counts
         self._trouble = protocol.reason if isinstance(protocol, Unchecked) else ""
 
     @property
@@ -94,30 +98,16 @@ class MeasureStage:
         return f"CellProfiler is down {times}: {self._engine.last_error.partition(chr(10))[0]}"
 
     def start(self, now: float) -> None:
-        """Batches that a killed daemon left open say so from now on; half pictures go, and so do
-        spreadsheets that may be half: their images come in another batch's."""
-        for plate, batch_id in self._results.unrecorded_batches():
-            if not self._folder.is_measured_again(plate):
-                _drop_spreadsheets(self._folder.root / self._folder.batch(plate, batch_id))
-        self._results.abandon_batches(now)
-        for well in {(image.plate, image.well) for image in self._ledger.in_state("segmented")}:
-            for path in (self._folder.root / self._folder.well(*well)).glob(".*.outline.*.part"):
-                path.unlink()
+        """Clear what a killed daemon left; of a crew the first does it, the others wait."""
+        self._crew.once(lambda: clear_leftovers(self._results, self._ledger, self._folder, now))
 
     def step(self, now: float) -> bool:
         """Measure one batch, if one is due; returns whether there was one."""
         if 0 < self._refused_until - now <= _REFUSED_SECONDS:  # the clock may be set back
             return False
-        due = next_batch(
-            self._ledger.pending_plates(),
-            self._protocol.rule,
-            now,
-            more_coming=self._more_coming(),
-            suspects_first=self._after_fresh,
-        )
         down = self._engine.state == "down"
         try:
-            if due is None:
+            if self._due(now) is None:
                 if self._is_time_to_look(now):
                     self._looked_at = now
                     self._check_pipeline()
@@ -130,18 +120,36 @@ class MeasureStage:
                 self._refused_until = now + _REFUSED_SECONDS
             self._engine_trouble(error)
             return False
-        # One image tells as much as a batch, and costs the least time if the worker hangs.
-        limit = 1 if down else due.limit
-        images = self._ledger.claim(
-            "segmented", now, plate=due.plate, suspects=due.suspects, limit=limit
-        )
+        with self._crew.turn:
+            due = self._due(now)  # another worker may have begun what was
+            if due is None:
+                return False
+            # One image tells as much as a batch, and costs the least time if the worker hangs.
+            limit = 1 if down else due.limit
+            images = self._ledger.claim(
+                "segmented", now, plate=due.plate, suspects=due.suspects, limit=limit
+            )
+            self._held = [image.id for image in images]
         if not images:
             return False
         return self._run(due, images, now)
 
+    def _due(self, now: float) -> Due | None:
+        return next_batch(
+            self._ledger.pending_plates(),
+            self._protocol.rule,
+            now,
+            more_coming=self._more_coming(),
+            suspects_first=self._after_fresh,
+        )
+
     def hand_back(self) -> None:
         """Give up the claims that a step which raised still holds."""
-        self._ledger.recover("segmented")
+        self._release(self._held)
+
+    def _release(self, ids: Sequence[int], *, suspect: bool = False) -> None:
+        self._ledger.release(ids, suspect=suspect)
+        self._held = []
 
     def stop(self) -> None:
         """End the worker; a batch it still has is handed back by the step that waits for it."""
@@ -172,7 +180,7 @@ class MeasureStage:
                 self._protocol.pipeline, inputs, folder, labels_of=self._protocol.object_name
             )
         except Exception as error:
-            _drop_spreadsheets(folder)
+            drop_spreadsheets(folder)
             self._results.close_batch(batch_id, f"failed as a whole: {error}", now)
             if isinstance(error, EngineError):
                 self._engine_trouble(error)
@@ -189,7 +197,7 @@ class MeasureStage:
             raise
         finally:
             drop_labels(outcomes.values())
-        self._measured += len(images) - failed
+        self._held = []
         outcome = "complete" if not failed else f"{failed} of {len(images)} images failed"
         self._results.close_batch(batch_id, outcome, later)
         log.info("batch measured", seconds=round(later - now, 3), failed=failed)
@@ -209,6 +217,7 @@ class MeasureStage:
     ) -> int:
         """Store every image's outcome; returns how many failed."""
         failed = undrawn = 0
+        well: list[int] = []
         for item in work:
             log = self._log.bind(
                 plate=item.image.plate, well=item.image.well, path=printable(item.image.path)
@@ -225,7 +234,7 @@ class MeasureStage:
                 made_with = recipe_of(item.segmentation, self._protocol)
                 run = self._runs.live(item.image.plate, made_with, now)
                 self._results.measured(item.image, replace(record, run_id=run), now)
-                self._failed_at.pop(item.image.id, None)
+                well.append(item.image.id)
             except ClaimLostError:
                 # Its original may be somebody else's by now; one that nobody wants is cleared.
                 log.info("superseded while it was measured")
@@ -234,6 +243,8 @@ class MeasureStage:
             log.info("measured", area_px=record.area_px, flags=",".join(record.flags))
         if undrawn:
             self._log.warning(NO_OUTLINE, plate=work[0].image.plate, batch=batch_id, images=undrawn)
+        if well:
+            self._well_at = self._crew.well(well)
         return failed
 
     # -- trouble ---------------------------------------------------------------------------
@@ -254,21 +265,19 @@ class MeasureStage:
                 reason=str(error).partition("\n")[0],
             )
         if isinstance(error, (OSError, sqlite3.Error)):  # the disk, too many open files
-            self._ledger.release(ids)
+            self._release(ids)
             return
         if isinstance(error, PipelineError):
-            self._ledger.release(ids)
+            self._release(ids)
             self._sure = False  # its file was changed under way
             return
+        proven = self._crew.is_to_blame(ids[0], self._well_at)
+        self._crew.failed(ids)
         if self._stopping or len(images) > 1 or images[0].attempts == 0:
-            self._ledger.release(ids, suspect=not self._stopping)
+            self._release(ids, suspect=not self._stopping)
         else:
-            proven = self._failed_at.get(ids[0], self._measured) < self._measured
             reason = f"alone in its batch, it failed CellProfiler as a whole: {error}"
             self._ledger.fail(images[0], reason, now, for_ever=not proven)
-        self._failed_at.update(dict.fromkeys(ids, self._measured))
-        while len(self._failed_at) > _REMEMBERED:  # the forgotten are only tried longer
-            del self._failed_at[next(iter(self._failed_at))]
 
     def _check_pipeline(self) -> None:
         """Have CellProfiler look at the pipeline, and go on with it as it is now.
@@ -307,8 +316,3 @@ class MeasureStage:
         if error.message != self._trouble:
             self._log.error("CellProfiler's worker", reason=error.message, next_step=error.hint)
         self._trouble = error.message
-
-
-def _drop_spreadsheets(folder: Path) -> None:
-    """Of a batch that came to nothing, before the database says so."""
-    shutil.rmtree(folder, ignore_errors=True)

@@ -14,6 +14,7 @@ import skimage.color
 import skimage.io
 from cellprofiler_core.image import Image
 from cellprofiler_core.module import Module
+from place import around, whole
 
 OFFERED = ("Original", "Spheroid", "Mask")
 METADATA = ("Plate", "Well", "Timepoint")
@@ -37,23 +38,32 @@ def read(path):
     return pixels
 
 
-def as_kind(pixels, kind, full_scale):
+def as_kind(pixels, kind, full_scale, part=...):
     """The pixels as CellProfiler would load them for an image type of NamesAndTypes.
 
-    Grayscale and color become float32 with `full_scale` as 1.0, mask becomes bool.
+    Grayscale and color become float32 with `full_scale` as 1.0, mask becomes bool.  Of the
+    image so made only `part` is given, an index of rows and columns.
     """
     if kind == MASK:
-        return pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0
-    scaled = pixels.astype(numpy.float32) / numpy.float32(full_scale)
-    if kind == COLOR:
-        return scaled if scaled.ndim == 3 else numpy.dstack([scaled] * 3)
-    if scaled.ndim == 3:
-        if (pixels == pixels[..., :1]).all():
-            # rgb2gray's weights would move a gray value by a rounding error,
-            # and with it pixels that lie on a threshold.
-            return scaled[..., 0]
-        return skimage.color.rgb2gray(scaled)
-    return scaled
+        return numpy.array((pixels.any(axis=2) if pixels.ndim == 3 else pixels != 0)[part])
+    if kind == GRAYSCALE and pixels.ndim == 3 and is_gray(pixels):
+        # rgb2gray's weights would move a gray value by a rounding error,
+        # and with it pixels that lie on a threshold.
+        pixels = pixels[..., 0]
+    if kind == GRAYSCALE and pixels.ndim == 3:
+        # All of it: a part could differ by a rounding error, as a matter of its shape.
+        return skimage.color.rgb2gray(scaled(pixels, full_scale))[part]
+    image = scaled(pixels[part], full_scale)
+    return numpy.dstack([image] * 3) if kind == COLOR and image.ndim == 2 else image
+
+
+def is_gray(pixels):
+    red, green, blue = pixels[..., 0], pixels[..., 1], pixels[..., 2]
+    return (red == green).all() and (red == blue).all()
+
+
+def scaled(pixels, full_scale):
+    return pixels.astype(numpy.float32) / numpy.float32(full_scale)
 
 
 class ImagesFromMemory(Module):
@@ -61,6 +71,7 @@ class ImagesFromMemory(Module):
 
     `wanted` maps the images the pipeline asks for to (which of OFFERED, kind, full scale).
     `sets` is one dict per image, with key, plate, well, timepoint and files by OFFERED.
+    `on_crop`: the pipeline sees the part of the images around what is white on the mask.
     """
 
     module_name = "ImagesFromMemory"
@@ -72,6 +83,7 @@ class ImagesFromMemory(Module):
         self.wanted = {}
         self.sets = []
         self.folder = ""
+        self.on_crop = False
 
     def create_settings(self):
         """No settings: this module is never in a pipeline file."""
@@ -122,23 +134,33 @@ class ImagesFromMemory(Module):
 
     def run(self, workspace):
         one = self.sets[workspace.measurements.image_set_number - 1]
-        shapes = set()
-        for name, (offered, kind, full_scale) in self.wanted.items():
+        read_as = {}
+        for name, (offered, *_) in self.wanted.items():
             if offered not in one["files"]:
                 raise ValueError(f"the pipeline uses {offered}, and this image has none")
-            pixels = read(Path(one["files"][offered]))
-            shapes.add(pixels.shape[:2])
+            pixels = read_as[name] = read(Path(one["files"][offered]))
             workspace.measurements.add_image_measurement(f"Height_{name}", pixels.shape[0])
             workspace.measurements.add_image_measurement(f"Width_{name}", pixels.shape[1])
+        place = self.place_of(read_as)
+        workspace.measurements.place = place
+        for name, (_, kind, full_scale) in self.wanted.items():
             image = Image(
-                as_kind(pixels, kind, full_scale),
+                as_kind(read_as[name], kind, full_scale, place.part),
                 path_name=self.folder,
                 file_name=workspace.measurements["Image", f"FileName_{name}"],
             )
             workspace.image_set.add(name, image)
+
+    def place_of(self, read_as):
+        """What part of the images is seen; they must be of one size."""
+        shapes = {pixels.shape[:2] for pixels in read_as.values()}
         if len(shapes) > 1:
             # CellProfiler would cut or pad one of them and say nothing.
             raise ValueError(f"the images of one field differ in size (height, width): {shapes}")
+        if not self.on_crop:
+            return whole(shapes.pop())
+        mask = next(name for name, (*ours, _) in self.wanted.items() if ours == ["Mask", MASK])
+        return around(as_kind(read_as[mask], MASK, 1.0), margin=1)
 
     def volumetric(self):
         return False

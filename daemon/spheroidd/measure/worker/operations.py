@@ -41,6 +41,7 @@ def validate(request):
         "images": {name: offered for name, (offered, *_) in source.wanted.items()},
         "objects": objects_of(pipeline),
         "measured": measured_of(pipeline),
+        "on_crop": source.on_crop,
     }
 
 

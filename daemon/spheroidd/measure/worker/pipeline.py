@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cellprofiler_core.pipeline import Pipeline
 from cellprofiler_core.setting import ValidationError
+from crop import fit_for_crop
 from images import ImagesFromMemory
 from inputs import (
     INPUT_MODULES,
@@ -27,7 +28,7 @@ class RecordingPipeline(Pipeline):
     def __init__(self):
         super().__init__()
         self.failures = {}
-        self.seen = None  # called with (image set number, its objects) at the end of each
+        self.seen = None  # called with each image's workspace at its end
 
     def setup_module(self, attribute_string, module_name, **rest):
         module = super().setup_module(attribute_string, module_name, **rest)
@@ -41,7 +42,7 @@ class RecordingPipeline(Pipeline):
         try:
             module.run(workspace)
             if self.seen and module is self.modules()[-1]:
-                self.seen(workspace.measurements.image_set_number, workspace.object_set)
+                self.seen(workspace)
         except Exception as error:
             number = workspace.measurements.image_set_number
             self.failures[number] = f"{module.module_name}: {error or type(error).__name__}"
@@ -75,6 +76,7 @@ def load(path, given):
     refuse_loaded_objects(pipeline, types)
     check(pipeline)
     require_areas(pipeline)
+    source.on_crop = fit_for_crop(pipeline, source.wanted)
     return pipeline, source, hashlib.sha256(content).hexdigest()
 
 

@@ -5,8 +5,8 @@ import numbers
 from pathlib import Path
 
 from cellprofiler_core import preferences
-from cellprofiler_core.measurement import Measurements
 from cellprofiler_core.pipeline import Listener
+from crop import PlacedMeasurements
 from labels import keep_labels
 
 # Names in the measurements that are not objects.
@@ -37,13 +37,16 @@ def run(pipeline, source, sets, folder, labels_of=None):
     source.sets, source.folder = sets, folder
     labels = {}
 
-    def seen(number, objects):
+    def seen(workspace):
+        objects, measurements = workspace.object_set, workspace.measurements
         if labels_of in objects.get_object_names():
-            labels[number] = keep_labels(objects.get_objects(labels_of))
+            labels[measurements.image_set_number] = keep_labels(
+                objects.get_objects(labels_of), measurements.place
+            )
 
     pipeline.seen = seen
     problems = []
-    measurements = Measurements(mode="memory")
+    measurements = PlacedMeasurements()
     try:
         with Listener(pipeline, lambda _, event: problems.extend(problem_of(event))):
             for _ in pipeline.run_with_yield(
@@ -54,8 +57,10 @@ def run(pipeline, source, sets, folder, labels_of=None):
             problems.append("CellProfiler gave up before the first image")
         if problems:
             raise RunError("; ".join(problems))
+        required = required_of(pipeline)
         for number, one in enumerate(sets, start=1):
-            found = outcome(pipeline, measurements, number)
+            error = pipeline.failures.get(number) or incomplete(required, measurements, number)
+            found = outcome(error, measurements, number)
             if found["error"] is None:
                 found["labels"] = labels.pop(number, None)
             yield one["key"], found
@@ -74,8 +79,7 @@ def problem_of(event):
     return [f"{module.module_name}: {text}" if module else str(text)]
 
 
-def outcome(pipeline, measurements, number):
-    error = pipeline.failures.get(number) or incomplete(pipeline, measurements, number)
+def outcome(error, measurements, number):
     if error:
         return {"error": error, "image": {}, "objects": {}, "labels": None}
     names = [name for name in measurements.get_object_names() if name not in NOT_OBJECTS]
@@ -101,17 +105,23 @@ def image_features(measurements, number):
     }
 
 
-def incomplete(pipeline, measurements, number):
+def required_of(pipeline):
+    """The numbers of an image that say whether each module went well."""
+    return [
+        feature
+        for object_name, feature, *_ in pipeline.get_measurement_columns()
+        if object_name == "Image" and feature.startswith(("ModuleError_", "Count_"))
+    ]
+
+
+def incomplete(required, measurements, number):
     """Why an image can't be trusted although no module raised, or None.
 
     CellProfiler leaves the cells of a failed or skipped image blank; it never writes 1.
     """
-    for object_name, feature, *_ in pipeline.get_measurement_columns():
-        if object_name != "Image":
-            continue
-        expected = feature.startswith(("ModuleError_", "Count_"))
-        value = measurements.get_measurement("Image", feature, number) if expected else None
-        if expected and (value is None or math.isnan(value)):
+    for feature in required:
+        value = measurements.get_measurement("Image", feature, number)
+        if value is None or math.isnan(value):
             return f"CellProfiler left no {feature}"
         if feature.startswith("ModuleError_") and value != 0:
             return f"CellProfiler reports {feature} {value}"

@@ -6,7 +6,8 @@ or {"id", "ok": false, "kind": "pipeline" | "run" | "worker", "error": text}.  O
 are too much for one line come in several, all but the last with "more": true.  It ends when
 stdin closes, in the middle of a batch as well.
 
-    validate  {pipeline, names}  -> {sha256, modules, images: names -> ours, objects, measured}
+    validate  {pipeline, names}
+              -> {sha256, modules, images: names -> ours, objects, measured, on_crop}
     run       {pipeline, names, sha256, output, images}  -> {sha256, images: {key: outcome}}
     exit
 
@@ -116,6 +117,9 @@ def start_cellprofiler():
     preferences.set_temporary_directory(tempfile.tempdir)
     operations = importlib.import_module("operations")
     logging.disable(logging.NOTSET)
+    # All this stays: to look through it after each batch would take as long as an image.
+    gc.collect()
+    gc.freeze()
     return operations
 
 
