@@ -6,7 +6,16 @@ from PIL import Image
 from scipy import ndimage
 
 from drawn import disc, picture
-from spheroidd.segment.appearance import background, focus, grey_of, reduced, resized, unlike
+from spheroidd.segment.appearance import (
+    background,
+    bounding_box,
+    colourless,
+    focus,
+    grey_of,
+    reduced,
+    resized,
+    unlike,
+)
 from spheroidd.simulator import Well, scene_at, survey
 
 SHAPE = (200, 300)
@@ -22,6 +31,23 @@ def test_grey_stays_grey_and_colour_becomes_luma() -> None:
     assert np.array_equal(grey_of(np.repeat(grey[:, :, np.newaxis], 3, axis=2)), grey)
     green = np.full((1, 1, 3), (0, 255, 0), np.uint8)
     assert grey_of(green)[0, 0] == 150  # 0.587 · 255
+
+
+def test_three_equal_channels_are_one_and_a_single_coloured_pixel_is_colour() -> None:
+    grey = np.random.default_rng(2).integers(0, 256, (70, 90), dtype=np.uint8)
+    image = np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    assert np.array_equal(colourless(image), grey)
+    assert colourless(grey) is grey
+    image[41, 7, 1] ^= 1
+    assert colourless(image) is image
+
+
+def test_a_bounding_box_holds_all_and_ends_at_the_image() -> None:
+    mask = np.zeros((20, 30), bool)
+    assert mask[bounding_box(mask)].size == 0
+    mask[3, 4] = mask[10, 29] = True
+    assert bounding_box(mask) == (slice(3, 11), slice(4, 30))
+    assert mask[bounding_box(mask, 5)].shape == (16, 30)
 
 
 @pytest.mark.parametrize(
@@ -93,3 +119,29 @@ def test_where_no_medium_is_left_nothing_is_compared() -> None:
     assert unlike(np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.int32)) is None
     small = np.asarray(Image.fromarray(np.eye(3, dtype=np.int32)))
     assert unlike(np.zeros((3, 3), np.float32), small) is None
+
+
+@pytest.mark.parametrize(
+    ("radius", "centre"), [(4, (30, 30)), (25, (100, 150)), (60, (20, 280)), (45, (199, 0))]
+)
+def test_what_lies_far_away_changes_no_digit(radius: float, centre: tuple[int, int]) -> None:
+    """The same by its formula on the whole image, though only a part of it is looked at."""
+    mask = disc(SHAPE, radius, centre)
+    image = picture(mask, grain=9).astype(np.float32)
+    found = unlike(image, mask.astype(np.int32))
+    assert found is not None
+    distance = ndimage.distance_transform_edt(~mask)
+    size = float(np.sqrt(mask.sum() / np.pi))
+    outside = distance > max(3, 0.25 * size)
+    medium = outside & (distance < max(12, 1.5 * size))
+    scale = float(np.clip(size / 20, 1, 4))
+    smooth = ndimage.gaussian_filter(image, scale)
+    spread = np.sqrt(np.maximum(ndimage.gaussian_filter(image**2, scale) - smooth**2, 0))
+    light = background(image, outside.astype(np.float32), max(4.0, 0.6 * size))
+    for values, measured, floor in (
+        (light - smooth, found.darkness, 0.5),
+        (np.log(spread + 0.3), found.texture, 0.05),
+    ):
+        low, middle, high = np.percentile(values[medium], [16, 50, 84])
+        expected = (np.median(values[mask]) - middle) / ((high - low) / 2 + floor)
+        assert measured == pytest.approx([expected], rel=1e-5, abs=1e-5)

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy import ndimage
 
 from drawn import disc, picture, sureness
-from spheroidd.segment.finding import Finder, Finding
+from spheroidd.segment.finding import Finder, Finding, _median_around
 from spheroidd.segment.session import RembgSession
 from spheroidd.segment.stock import Model
 from spheroidd.simulator import EMPTY_KINDS, Kind, Well, scene_at, survey
@@ -194,6 +194,14 @@ def test_what_was_looked_at_once_is_not_a_disagreement(session: RembgSession) ->
     assert found.evidence["looks"] == 2
     assert labels.max() > 1
     assert found.evidence["agreement"] > 0.85
+
+
+def test_the_background_is_the_median_around_the_objects() -> None:
+    image = np.random.default_rng(4).integers(0, 256, SHAPE, dtype=np.uint8)
+    for radius in (0, 3, 40, 500):
+        mask = disc(SHAPE, radius)
+        expected = np.median(image if mask.all() else image[~mask])
+        assert _median_around(image, mask) == expected
 
 
 # -- the real model on the simulator's wells ----------------------------------------------

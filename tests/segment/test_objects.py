@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from drawn import disc, picture, sureness
 from spheroidd.segment.appearance import reduced
@@ -126,3 +127,16 @@ def test_what_fills_the_field_needs_a_model_that_is_sure_everywhere(
     everywhere[100:140, 100:140] = top
     everywhere[everywhere < top] = 0.97 if there else 0.88
     assert sorted_out(everywhere, picture(np.ones(SHAPE, bool))).found == there
+
+
+def test_sorting_out_is_by_each_piece_of_the_whole_map() -> None:
+    """Pieces, sizes and peaks by their plain definitions, wherever they lie."""
+    bodies = [disc(SHAPE, 30, (60, 70)), disc(SHAPE, 22, (200, 300)), disc(SHAPE, 2, (120, 200))]
+    tops = (0.99, 0.95, 0.97)
+    map_ = np.max([sureness(b, top=top) for b, top in zip(bodies, tops, strict=True)], axis=0)
+    found = sorted_out(map_, picture(bodies[0] | bodies[1]))
+    labels, count = ndimage.label(map_ > 0.5)
+    large = [n for n in range(1, count + 1) if (labels == n).mean() >= SMALLEST_SHARE]
+    assert len(large) == 2
+    assert np.array_equal(found.mask, np.isin(labels, large))
+    assert found.peak == max(map_[labels == n].max() for n in large)

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -39,12 +41,31 @@ def test_raw_output_stretched_is_rembgs_own_mask(session, home, monkeypatch) -> 
     monkeypatch.delenv("U2NET_HOME", raising=False)
     picture = Image.fromarray(disc())
     theirs = rembg.new_session("u2netp", providers=["CPUExecutionProvider"]).predict(picture)[0]
-    raw = session._raw(picture)
+    raw = session.raw(disc())
     stretched = (raw - raw.min()) / (raw.max() - raw.min())
     ours = Image.fromarray((stretched * 255).astype(np.uint8))
     ours = ours.resize(picture.size, Image.Resampling.LANCZOS)
     difference = np.abs(np.asarray(ours, int) - np.asarray(theirs, int))
     assert difference.max() <= 1  # one level of 255, for threads that add in another order
+
+
+def test_masks_of_real_images_are_those_of_plain_rembgs_probabilities(
+    session, home, real_data, monkeypatch
+) -> None:
+    monkeypatch.setenv("REMBG_HOME", str(home))
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    plain = rembg.new_session("u2netp", providers=["CPUExecutionProvider"])
+    frames = sorted((real_data / "cell-iq-timelapse" / "export").rglob("*.jpg"))[::10]
+    frames += sorted((real_data / "mcf7-timelapse" / "images").iterdir())[::12]
+    for frame in frames:
+        with Image.open(frame) as opened:
+            picture = opened.convert("RGB")
+        feeds = plain.normalize(picture, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225), (320, 320))
+        raw = Image.fromarray(plain.inner_session.run(None, feeds)[0][0, 0])
+        theirs = np.asarray(raw.resize(picture.size, Image.Resampling.BILINEAR)) > 0.5
+        ours = session.probabilities(np.asarray(picture)) > 0.5
+        assert theirs.any()
+        assert (theirs & ours).sum() >= 0.995 * (theirs | ours).sum()
 
 
 def test_probabilities_have_the_images_shape_and_range(session) -> None:
@@ -138,7 +159,7 @@ def test_require_refuses_the_cpu(u2netp, home, device) -> None:
 
 @pytest.mark.skipif(not NO_CUDA, reason="this machine's onnxruntime offers CUDA")
 def test_auto_is_content_with_the_cpu_and_an_explicit_wish_warns(u2netp, home, told) -> None:
-    assert open_session(u2netp, home=home, warn=told.append).provider == "CPU"
+    assert "CUDA" not in open_session(u2netp, home=home, warn=told.append).provider
     assert told == []
     opened = open_session(u2netp, home=home, device="cuda", warn=told.append)
     assert opened.provider == "CPU"
@@ -151,9 +172,9 @@ def test_an_accelerator_that_is_offered_but_does_not_start(u2netp, home, told, m
     """What onnxruntime-gpu does without CUDA's libraries: offer it, then run on the CPU."""
     offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
-    assert open_session(u2netp, home=home, warn=told.append).provider == "CPU"
-    assert "could not start CUDA" in told[0]
-    with pytest.raises(ModelError, match="could not start CUDA"):
+    assert open_session(u2netp, home=home, device="cuda", warn=told.append).provider == "CPU"
+    assert "CUDA failed: u2netp could not be loaded: it did not start" in told[0]
+    with pytest.raises(ModelError, match="it did not start"):
         open_session(u2netp, home=home, require=True, warn=pytest.fail)
 
 
@@ -222,6 +243,8 @@ class Gpu:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.failures: list[Exception] = []  # of the next runs
         self.gone = False  # it fails every time
+        self.slow = 0.0  # seconds more for each run
+        self.running: list[int] = []
         self.opened = 0
         self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
         self.at_once = 0  # the most sessions that were there at a time
@@ -232,7 +255,7 @@ class Gpu:
 
     def _new_session(self, name: str, *, providers: list[str], **options: Any) -> Any:
         session = self._real(name, providers=["CPUExecutionProvider"], **options)
-        if providers[0] == "CUDAExecutionProvider":
+        if providers[0][0] == "CUDAExecutionProvider":
             self.opened += 1
             session.inner_session = OnGpu(session.inner_session, self)
             self.alive.add(session.inner_session)
@@ -250,12 +273,18 @@ class OnGpu:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def run(self, *arguments: Any) -> Any:
-        if self._gpu.gone:
-            raise again(LOST)
-        if self._gpu.failures:
-            raise again(self._gpu.failures.pop())
-        return self._inner.run(*arguments)
+    def run_with_iobinding(self, *arguments: Any) -> None:
+        self._gpu.running.append(threading.get_ident())
+        assert len(self._gpu.running) == 1, "runs take turns"
+        try:
+            time.sleep(self._gpu.slow)
+            if self._gpu.gone:
+                raise again(LOST)
+            if self._gpu.failures:
+                raise again(self._gpu.failures.pop())
+            self._inner.run_with_iobinding(*arguments)
+        finally:
+            self._gpu.running.pop()
 
 
 class Hours:
@@ -404,8 +433,29 @@ def test_an_input_that_does_not_fit_is_no_trouble_of_the_device(gpu, on_gpu, tin
 
 
 class Failing:
-    def run(self, *_: object) -> object:
+    def io_binding(self) -> object:
         raise again(OUT_OF_MEMORY)
+
+
+def test_threads_share_an_accelerator_and_its_loss(gpu, on_gpu, tiny, told) -> None:
+    """It fails for one, then for all: each image has its map, and it is loaded again once."""
+    opened = on_gpu(tiny)
+    expected = opened.probabilities(disc())
+    gpu.slow = 0.02
+    with ThreadPoolExecutor(4) as pool:
+
+        def together() -> list[np.ndarray]:
+            return list(pool.map(opened.probabilities, [disc()] * 12))
+
+        gpu.failures = [OUT_OF_MEMORY]
+        found = together()
+        assert (opened.provider, gpu.opened, gpu.at_once) == ("CUDA", 2, 1)
+        gpu.gone = True
+        found += together()
+    assert all(np.array_equal(one, expected) for one in found)
+    assert (opened.provider, gpu.opened) == ("CPU", 2)
+    assert len(told) == 2, "loaded again, and lost: each told once"
+    assert not gpu.alive
 
 
 @pytest.mark.slow

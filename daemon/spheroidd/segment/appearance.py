@@ -17,6 +17,18 @@ Mask = NDArray[np.bool_]
 Field = NDArray[np.float32]
 
 
+def colourless(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """uint8 H×W where all three channels are the same, as a grey camera's often are in a JPEG;
+    else the image as it is."""
+    if image.ndim == 2:
+        return image
+    for step in (31, 1):  # a coloured one shows in a few pixels
+        some = image[::step, ::step]
+        if not (some == some[:, :, :1]).all():
+            return image
+    return np.ascontiguousarray(image[:, :, 0])
+
+
 def grey_of(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """uint8 H×W, from H×W or H×W×3 (ITU-R 601 luma)."""
     return image if image.ndim == 2 else np.asarray(Image.fromarray(image).convert("L"))
@@ -38,6 +50,17 @@ def resized(array: Field, shape: tuple[int, int]) -> Field:
     if array.shape == shape:
         return array
     return np.asarray(Image.fromarray(array).resize(shape[::-1], Image.Resampling.BILINEAR))
+
+
+def bounding_box(mask: Mask, edge: int = 0) -> tuple[slice, slice]:
+    """What holds all of a mask, and so many pixels around; empty slices where it is empty."""
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not rows.size:
+        return slice(0, 0), slice(0, 0)
+    return (
+        slice(max(0, int(rows[0]) - edge), int(rows[-1]) + 1 + edge),
+        slice(max(0, int(columns[0]) - edge), int(columns[-1]) + 1 + edge),
+    )
 
 
 def focus(picture: Field) -> float:
@@ -74,21 +97,26 @@ def unlike(picture: Field, labels: NDArray[np.int32]) -> Unlike | None:
     Returns:
         One value for each object, the first one for object 1; None where no medium is left.
     """
-    distance = ndimage.distance_transform_edt(labels == 0)
     numbers = np.arange(1, labels.max() + 1)
     radius = float(np.sqrt(np.bincount(labels.ravel())[1:].max() / np.pi))
-    medium = (distance > max(3, 0.25 * radius)) & (distance < max(12, 1.5 * radius))
+    near, far = max(3, 0.25 * radius), max(12, 1.5 * radius)
+    scale = float(np.clip(radius / 20, 1, 4))
+    # All that is compared lies in this box, with what the filters (4 deviations) see of it.
+    box = bounding_box(labels > 0, round(far + 4 * scale) + 2)
+    own, seen = labels[box], picture[box]
+    distance = ndimage.distance_transform_edt(own == 0)
+    medium = (distance > near) & (distance < far)
     if medium.sum() < 50:
         return None
-    weight = (distance > max(3, 0.25 * radius)).astype(np.float32)
-    scale = float(np.clip(radius / 20, 1, 4))
-    smooth = ndimage.gaussian_filter(picture, scale)
-    spread = np.sqrt(np.maximum(ndimage.gaussian_filter(picture**2, scale) - smooth**2, 0))
+    weight = np.ones_like(picture)
+    weight[box] = distance > near
+    smooth = ndimage.gaussian_filter(seen, scale)
+    spread = np.sqrt(np.maximum(ndimage.gaussian_filter(seen**2, scale) - smooth**2, 0))
     texture = np.log(spread + 0.3)
-    flat = smooth - background(picture, weight, max(4.0, 0.6 * radius))
+    flat = smooth - background(picture, weight, max(4.0, 0.6 * radius))[box]
     return Unlike(
-        darkness=-_apart(flat, labels, numbers, medium, floor=0.5),
-        texture=_apart(texture, labels, numbers, medium, floor=0.05),
+        darkness=-_apart(flat, own, numbers, medium, floor=0.5),
+        texture=_apart(texture, own, numbers, medium, floor=0.05),
     )
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
-from spheroidd.segment.appearance import Field, Mask, focus, grey_of, reduced
+from spheroidd.segment.appearance import Field, Mask, colourless, focus, grey_of, reduced
 from spheroidd.segment.boundary import refit
 from spheroidd.segment.objects import Objects, hint, objects_of
 from spheroidd.segment.session import Session
@@ -82,6 +83,7 @@ class Finder:
             ModelError: a model failed on it.
             AcceleratorLostError: it failed with whatever it ran on, and no image is to blame.
         """
+        image = colourless(image)  # for a third of the work; every model gets the same input
         grey = grey_of(image)
         picture = reduced(grey)
         probability = self.first.probabilities(image)
@@ -212,16 +214,25 @@ def _certainty(probability: Field, mask: Mask) -> dict[str, float]:
 
 
 def _looks_of(objects: Objects, grey: Pixels, picture: Field, mask: Mask) -> dict[str, float]:
-    around = grey[~mask] if not mask.all() else grey
     looks = {
         "ghosts": float(objects.ghosts),
         "focus": focus(picture),
-        "background": float(np.median(around)),
+        "background": _median_around(grey, mask),
     }
     measured = {"darkness": objects.darkness, "texture": objects.texture}
     return looks | {
         name: value for name, value in measured.items() if value is not None and np.isfinite(value)
     }
+
+
+def _median_around(grey: Pixels, mask: Mask) -> float:
+    """The median grey value outside the mask; of the whole image where there is no outside."""
+    counts = np.array(Image.fromarray(grey).histogram())
+    if not mask.all():
+        counts -= np.bincount(grey[mask], minlength=256)
+    below, total = np.cumsum(counts), int(counts.sum())
+    middle = np.searchsorted(below, [(total - 1) // 2, total // 2], side="right")
+    return float(middle.mean())
 
 
 def _kept(alpha: Field, mask: Mask, threshold: float) -> Field:

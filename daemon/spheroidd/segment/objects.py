@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from spheroidd.segment.appearance import Field, Mask, unlike
+from spheroidd.segment.appearance import Field, Mask, bounding_box, unlike
 
 # Limits are explained, with the figures they come from, in bench/ACCURACY.md, "Ghosts".
 SMALLEST_SHARE = 0.0005  # of the image; debris is smaller, spheroids are not
@@ -49,26 +49,27 @@ def objects_of(probability: Field, threshold: float, picture: Field) -> Objects:
         threshold: 0 ≤ threshold < 1.
         picture: float32, the grey image, reduced as `appearance.reduced` does.
     """
-    labels, count = ndimage.label(probability > threshold)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
+    labels, box, sizes = _labelled(probability > threshold)
     large = np.flatnonzero(sizes >= SMALLEST_SHARE * labels.size)
     if not large.size:
         peak = float(probability.max())
         return Objects(np.zeros(labels.shape, bool), peak, None, None, ghosts=0)
     large = large[np.argsort(-sizes[large], kind="stable")]
-    highest = np.zeros(count + 1, np.float32)
-    np.maximum.at(highest, labels, probability)  # ndimage.maximum sorts the whole image
+    inside = labels[box] > 0
+    highest = np.zeros(sizes.size, np.float32)
+    np.maximum.at(highest, labels[box][inside], probability[box][inside])
     peaks = highest[large]
     darkness, texture = _looks(labels, large[:_MOST_COMPARED], picture)
     there = _are_there(peaks, darkness, texture)
     if np.isinf(darkness[0]) and darkness[0] > 0:  # it fills the field: the model's word alone
         there &= float(probability[labels == large[0]].mean()) >= _SURE_PEAK
-    kept = np.zeros(count + 1, bool)
+    kept = np.zeros(sizes.size, bool)
     kept[large[there]] = True
+    mask = np.zeros(labels.shape, bool)
+    mask[box] = kept[labels[box]]
     first = int(np.argmax(there)) if there.any() else 0
     return Objects(
-        mask=kept[labels],
+        mask=mask,
         peak=float(peaks.max()),
         darkness=float(darkness[first]),
         texture=float(texture[first]),
@@ -83,9 +84,7 @@ def hint(probability: Field, picture: Field) -> Mask:
     unlike the medium; all False where there is none.
     """
     suspected = float(probability.max()) / 2
-    labels, count = ndimage.label(probability > max(_FAINTEST, suspected))
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
+    labels, _box, sizes = _labelled(probability > max(_FAINTEST, suspected))
     largest = int(sizes.argmax())
     if sizes[largest] < SMALLEST_SHARE * labels.size:
         return np.zeros(labels.shape, bool)
@@ -93,6 +92,21 @@ def hint(probability: Field, picture: Field) -> Mask:
     stands_out = np.isfinite(darkness) and (darkness >= _DARKER or texture >= _ROUGHER)
     place: Mask = (labels == largest) & bool(stands_out)
     return place
+
+
+def _labelled(
+    mask: Mask,
+) -> tuple[NDArray[np.int32], tuple[slice, slice], NDArray[np.intp]]:
+    """The mask's pieces by number, the box that holds them all, and their sizes (0 for the rest).
+
+    Most of an image is empty, and is only looked through once.
+    """
+    box = bounding_box(mask)
+    labels = np.zeros(mask.shape, np.int32)
+    count = ndimage.label(mask[box], output=labels[box])
+    sizes = np.bincount(labels[box].ravel(), minlength=count + 1)
+    sizes[0] = 0
+    return labels, box, sizes
 
 
 def _looks(
@@ -105,8 +119,9 @@ def _looks(
     renumbered = np.zeros(labels.max() + 1, np.int32)
     renumbered[chosen] = np.arange(1, chosen.size + 1)
     shape = picture.shape[::-1]
-    small = np.asarray(Image.fromarray(renumbered[labels]).resize(shape, Image.Resampling.NEAREST))
-    seen = np.isin(np.arange(1, chosen.size + 1), small)
+    small = np.asarray(Image.fromarray(labels).resize(shape, Image.Resampling.NEAREST))
+    small = renumbered[small]
+    seen = np.bincount(small.ravel(), minlength=chosen.size + 1)[1:] > 0
     darkness, texture = np.full((2, chosen.size), -np.inf)
     if seen.any():
         found = unlike(picture, np.append(0, np.cumsum(seen)).astype(np.int32)[small])

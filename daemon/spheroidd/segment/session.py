@@ -1,45 +1,32 @@
-"""One warm rembg session that gives raw probabilities.
-
-rembg's own `predict` stretches each image's probabilities to their minimum and maximum, so an
-empty well gets a "spheroid" too. Here rembg prepares the input as it always does, and the
-model's first output is taken as it is.
-"""
+"""The front door to a model: a warm session on the fastest device that can be trusted."""
 
 import contextlib
-import ctypes
 import io
-import threading
-import warnings
+import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from spheroidd.errors import ModelError
-from spheroidd.segment.accelerator import AcceleratedSession, RunFailedError
-from spheroidd.segment.rembg_home import rembg_home
+from spheroidd.segment.accelerator import AcceleratedSession
+from spheroidd.segment.openvino_session import PLAIN, OpenVinoSession, installed, load_openvino
+from spheroidd.segment.rembg_session import CPU, CUDA, RembgSession, Resources, load
 from spheroidd.segment.stock import Model
+from spheroidd.segment.trial import Memory, hold
+from spheroidd.segment.warm_model import WarmModel
 
-_CPU = "CPUExecutionProvider"
-_CUDA = "CUDAExecutionProvider"
-_OPENVINO = "OpenVINOExecutionProvider"
-_WANTED = {"auto": _CUDA, "cuda": _CUDA, "openvino": _OPENVINO, "cpu": _CPU}
-PROVIDER_NAMES = {
-    _CPU: "CPU",
-    _CUDA: "CUDA",
-    _OPENVINO: "OpenVINO",
-    "TensorrtExecutionProvider": "TensorRT",
-}
-_REMEDY = {
-    _CUDA: "Install `spheroidd[gpu]` instead of `spheroidd[cpu]` and check the NVIDIA driver "
-    "with `nvidia-smi`",
-    _OPENVINO: "Install onnxruntime-openvino in place of onnxruntime",
-}
-# Half precision leaves rounding errors around 0 and 1; anything beyond is no probability.
-_ROUNDING = 0.01
+_NO_CUDA = (
+    "Install `spheroidd[gpu]` instead of `spheroidd[cpu]` and check the NVIDIA driver "
+    "with `nvidia-smi`"
+)
+_NO_OPENVINO = "Install `openvino` beside onnxruntime, or set `device: cpu`"
+
+Tell = Callable[[str], None]
 
 
 class Session(Protocol):
@@ -50,7 +37,7 @@ class Session(Protocol):
 
     @property
     def provider(self) -> str:
-        """What it runs on: "CUDA", "TensorRT", "OpenVINO" or "CPU"."""
+        """What it runs on: "CUDA", "TensorRT", "OpenVINO", "OpenVINO bf16" or "CPU"."""
         ...
 
     @property
@@ -63,163 +50,146 @@ class Session(Protocol):
         ...
 
 
-class _Prepared(Exception):  # noqa: N818 - not an error: it carries the input out of rembg
-    def __init__(self, feeds: dict[str, NDArray[Any]]) -> None:
-        self.feeds = feeds
-
-
-class _Recorder:
-    """Stands where rembg keeps its onnxruntime session; `run` hands back what it was given."""
-
-    def __init__(self, inner: Any) -> None:
-        self.get_inputs = inner.get_inputs
-
-    def run(self, _outputs: object, feeds: dict[str, NDArray[Any]]) -> None:
-        raise _Prepared(feeds)
-
-
-class RembgSession:
-    """A rembg session kept warm. Safe to share between threads: one image at a time."""
-
-    def __init__(self, model: Model, rembg_session: Any) -> None:
-        self.model = model
-        self.trouble = ""
-        self._inner = rembg_session.inner_session
-        rembg_session.inner_session = _Recorder(self._inner)
-        self._rembg = rembg_session
-        self._half = self._inner.get_inputs()[0].type == "tensor(float16)"
-        self._output = self._inner.get_outputs()[0].name
-        active = self._inner.get_providers()[0]
-        self.provider = PROVIDER_NAMES.get(active, active.removesuffix("ExecutionProvider"))
-        self._lock = threading.Lock()
-
-    def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Foreground probability of each pixel.
-
-        Args:
-            image: uint8, H×W (grey) or H×W×3.
-
-        Returns:
-            float32, H×W, in [0, 1]: the model's own map, never stretched to the image's range,
-            enlarged or reduced to the image's size.
-
-        Raises:
-            ValueError: not such an image. A mistake in the calling code.
-            ModelError: the model failed, or gave something that is no probability.
-            RunFailedError: of these, that onnxruntime failed while it ran.
-        """
-        if image.dtype != np.uint8 or not (image.ndim == 2 or image.shape[2:] == (3,)):
-            raise ValueError(f"image is {image.dtype} {image.shape}, not uint8 H×W or H×W×3")
-        with self._lock:
-            raw = self._raw(Image.fromarray(image))
-        height, width = image.shape[:2]
-        resized = Image.fromarray(raw).resize((width, height), Image.Resampling.BILINEAR)
-        return np.asarray(resized, dtype=np.float32)
-
-    def _raw(self, picture: Image.Image) -> NDArray[np.float32]:
-        """The model's first output for a picture, at the model's own size."""
-        feeds = self._feeds(picture)
-        try:
-            output = np.asarray(self._inner.run([self._output], feeds)[0], dtype=np.float32)
-        except Exception as error:  # onnxruntime's exceptions share no narrower class
-            # What an input of a wrong shape gives is no trouble of the device.
-            wrong = type(error).__name__ == "InvalidArgument"
-            kind = ModelError if wrong else RunFailedError
-            raise kind(f"{self.model.name} failed on {self.provider}: {error}") from error
-        if output.ndim != 4:
-            raise ModelError(
-                f"{self.model.name} gave an output of shape {output.shape}, not 1 × 1 × H × W.",
-                "This is no segmentation model that spheroidd can use.",
-            )
-        # rembg's BiRefNet sessions, and they alone, pass the output through a sigmoid.
-        if hasattr(self._rembg, "sigmoid"):
-            output = 0.5 * (1 + np.tanh(0.5 * output))
-        return self._checked(output[0, 0])
-
-    def _feeds(self, picture: Image.Image) -> dict[str, NDArray[Any]]:
-        try:
-            self._rembg.predict(picture)
-        except _Prepared as prepared:
-            if self._half:
-                return {key: array.astype(np.float16) for key, array in prepared.feeds.items()}
-            return prepared.feeds
-        raise ModelError(
-            f"rembg's session {self.model.session} did not run the model.",
-            "This version of rembg works in another way; install the one spheroidd asks for.",
-        )
-
-    def _checked(self, output: NDArray[np.float32]) -> NDArray[np.float32]:
-        # NaN fails both comparisons, infinities one of them.
-        if not (output.min() >= -_ROUNDING and output.max() <= 1 + _ROUNDING):
-            raise ModelError(
-                f"{self.model.name} gave values from {output.min()} to {output.max()} on "
-                f"{self.provider}, which are no probabilities; the image was not segmented.",
-                "Check the file with `spheroidd model verify`, or run on `device: cpu`.",
-            )
-        return np.clip(output, 0, 1)
-
-
-def open_session(
+def open_session(  # noqa: PLR0913 - all by name
     model: Model,
     *,
     home: Path,
     device: str = "auto",
     require: bool = False,
     threads: int | None = None,
-    warn: Callable[[str], None],
-    alarm: Callable[[str], None] | None = None,
+    gpu_memory: int | None = None,
+    cache: Path | None = None,
+    warn: Tell,
+    alarm: Tell | None = None,
+    inform: Tell | None = None,
 ) -> Session:
-    """Make one rembg session and run it once, so that the first image finds it warm.
+    """Load a model and run it once, so that the first image finds it warm.
 
     Args:
         model: from `models.resolve`; nothing is ever downloaded here.
         home: the program's data home.
-        device: `auto` (CUDA where there is one, else the CPU), `cuda`, `openvino` or `cpu`.
+        device: `cuda`, `openvino`, `cpu`, or `auto`: CUDA where there is one; else OpenVINO
+            where a trial shows that it draws the same mask and is quicker; else onnxruntime on
+            the CPU.
         require: refuse to run on anything slower than asked; with `auto`, on the CPU.
-        threads: CPU threads within one run; None leaves it to onnxruntime.
+        threads: CPU threads within one run; None: `threads_here`.
+        gpu_memory: bytes of a GPU's memory that it may take; None: as much as it needs.
+        cache: where compiled models and trials are kept; None: nowhere.
         warn: told, in one line, when another device is used than was asked for.
         alarm: told so when the accelerator is lost in mid-run, or back; None: as `warn`.
+        inform: told, in one line, why `auto` chose what it did.
 
     Raises:
         ModelError: the model can't run, or not as demanded; says why and what to do.
     """
-    wanted = _WANTED[device]
-    reason = ""
-    if wanted != _CPU:
-        session, reason = _accelerated(model, home, wanted, threads)
-        if session is not None:
-            return AcceleratedSession(
-                session,
-                lambda: _accelerated(model, home, wanted, threads),
-                lambda: _warm(model, home, _CPU, threads),
-                alarm or warn,
-                require=require,
-            )
-        if require:
-            raise ModelError(
-                f"`device: {device}` with `require: true`, but {reason}.",
-                f"{_REMEDY[wanted]}; or set `require: false` to run on the CPU.",
-            )
-        if device != "auto" or _CUDA in _available():
-            warn(f"Running on the CPU, which is slower: {reason}. {_REMEDY[wanted]}.")
-    return _warm(model, home, _CPU, threads)
+    on = _Opening(model, home, Resources(threads or threads_here(), gpu_memory), cache)
+    session: WarmModel | None = None
+    reason, remedy = "", ""
+    if device in ("auto", "cuda"):
+        session, reason = on.cuda()
+        remedy = _NO_CUDA
+    elif device == "openvino":
+        session, reason = on.openvino_if(warn, asked_for=True)
+        remedy = _NO_OPENVINO
+    if session is None and reason and require:
+        raise ModelError(
+            f"`device: {device}` with `require: true`, but {reason}.",
+            f"{remedy}; or set `require: false` to run on the CPU.",
+        )
+    if session is None and reason and (device != "auto" or CUDA in _available()):
+        warn(f"Running on the CPU, which is slower: {reason}. {remedy}.")
+    if session is None and device == "auto":
+        session, reason = on.openvino_if(warn, asked_for=False)
+        if inform and reason:
+            inform(f"{session.provider if session else 'onnxruntime on the CPU'}: {reason}")
+    if session is None:
+        return on.cpu()
+    half = session.provider != PLAIN
+    reopen = partial(on.openvino, half=half) if isinstance(session, OpenVinoSession) else on.cuda
+    return AcceleratedSession(session, reopen, on.cpu, alarm or warn, require=require)
 
 
-def _accelerated(
-    model: Model, home: Path, provider: str, threads: int | None
-) -> tuple[RembgSession | None, str]:
-    """A session on the accelerator, or None and the reason why there is none."""
-    name = PROVIDER_NAMES[provider]
-    if provider not in _available():
-        return None, f"the installed onnxruntime offers no {name}"
-    said = _preload_cuda() if provider == _CUDA else ""
-    try:
-        session = _warm(model, home, provider, threads)
-    except ModelError as error:
-        return None, f"{name} failed: {error.message}"
-    if session.provider != name:
-        return None, f"onnxruntime could not start {name} {said}".strip()
-    return session, ""
+def threads_here() -> int:
+    """As many threads as there are cores for this process, not counting a core's second thread.
+
+    Not fewer, though CellProfiler works beside the model.  On two busy cores a single thread took
+    a tenth less CPU time an image and as long as two; on quiet ones two share the work.
+    """
+    if (given := os.environ.get("OMP_NUM_THREADS", "")).isdigit():
+        return max(1, int(given))
+    cores = set()
+    for number in os.sched_getaffinity(0):
+        siblings = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
+        try:
+            cores.add(siblings.read_text())
+        except OSError:
+            cores.add(str(number))
+    return max(1, len(cores))
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """The ways to open one model."""
+
+    model: Model
+    home: Path
+    resources: Resources
+    cache: Path | None
+
+    def cpu(self) -> RembgSession:
+        return load(self.model, self.home, CPU, self.resources)
+
+    def cuda(self) -> tuple[RembgSession | None, str]:
+        """A session on the GPU, or None and the reason why there is none."""
+        if CUDA not in _available():
+            return None, "the installed onnxruntime offers no CUDA"
+        said = _preload_cuda()
+        try:
+            session = load(self.model, self.home, CUDA, self.resources)
+        except ModelError as error:
+            return None, f"CUDA failed: {error.message} {said}".strip()
+        if session.provider == "CPU":
+            return None, f"onnxruntime could not start CUDA {said}".strip()
+        return session, ""
+
+    def openvino(self, *, half: bool) -> tuple[OpenVinoSession | None, str]:
+        """A session in OpenVINO, or None and the reason why there is none."""
+        try:
+            return self._openvino(half=half), ""
+        except ModelError as error:
+            return None, error.message
+
+    def openvino_if(self, warn: Tell, *, asked_for: bool) -> tuple[OpenVinoSession | None, str]:
+        """A session in OpenVINO if the trial speaks for it, and in any case why or why not."""
+        if installed() is None:
+            return None, "OpenVINO is not installed" if asked_for else ""
+        if (trial := self._memory.recall()) is not None:
+            use, why = trial.verdict(asked_for=asked_for)
+            if not use:
+                return None, why
+            session, failed = self.openvino(half=trial.half)
+            if session is not None and trial.holds_for(session):
+                return session, why
+            del session
+            warn(f"OpenVINO is tried anew: {failed or 'it draws another map than before'}")
+        self._memory.forget()
+        try:
+            trial, session = hold(self.cpu, lambda half: self._openvino(half=half))
+        except ModelError as error:
+            return None, error.message
+        use, why = trial.verdict(asked_for=asked_for)
+        if not use:
+            self._memory.forget()  # what was compiled for the trial
+        self._memory.keep(trial)
+        return (session if use else None), why
+
+    def _openvino(self, *, half: bool) -> OpenVinoSession:
+        threads, folder = self.resources.threads, self._memory.folder
+        return load_openvino(self.model, self.home, threads, folder, half=half)
+
+    @property
+    def _memory(self) -> Memory:
+        return Memory(self.cache, self.model, self.resources.threads)
 
 
 def _available() -> list[str]:
@@ -238,50 +208,3 @@ def _preload_cuda() -> str:
             onnxruntime.preload_dlls()
     said = complaints.getvalue().strip().partition("\n")[0]
     return f"({said})" if said else ""
-
-
-def _warm(model: Model, home: Path, provider: str, threads: int | None) -> RembgSession:
-    import onnxruntime  # noqa: PLC0415
-
-    if not model.path.is_file():
-        raise ModelError(f"The weights of {model.name} are gone from {model.path}.")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or 0
-    # The pattern reserves the sum of what would fit side by side: 0.9 GB more with ISNet on the
-    # CPU, and no faster.
-    options.enable_mem_pattern = False
-    # A file of the user's own lies elsewhere, and rembg takes only what is under its home.
-    inside = model.path.is_relative_to(home.absolute())
-    try:
-        # The warnings are of falling back to the CPU; `_accelerated` says that better.
-        with (
-            rembg_home(home if inside else model.path.parent),
-            warnings.catch_warnings(action="ignore"),
-        ):
-            import rembg  # noqa: PLC0415
-
-            raw = rembg.new_session(
-                model.session,
-                sess_opts=options,
-                providers=list(dict.fromkeys([provider, _CPU])),
-                model_path=str(model.path),
-            )
-    except Exception as error:  # onnxruntime's exceptions share no narrower class
-        raise ModelError(f"{model.name} could not be loaded: {error}") from error
-    _return_memory()
-    session = RembgSession(model, raw)
-    session.probabilities(_disc())
-    return session
-
-
-def _return_memory() -> None:
-    """Give the kernel back what loading needed; glibc keeps it otherwise, 0.2 GB with ISNet."""
-    with contextlib.suppress(OSError, AttributeError):  # another libc has no such function
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def _disc(side: int = 256) -> NDArray[np.uint8]:
-    """A dark disc on a light ground, as a picture to warm up with."""
-    y, x = np.ogrid[:side, :side]
-    inside = (y - side / 2) ** 2 + (x - side / 2) ** 2 < (side / 4) ** 2
-    return np.where(inside, 60, 200).astype(np.uint8)

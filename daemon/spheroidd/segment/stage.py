@@ -1,4 +1,4 @@
-"""The stage that segments: one image at a time through the one warm session.
+"""The stage that segments: a few images in hand, one at a time through the one warm session.
 
 `ready → segmented`.  Leaves, per image, the mask, the white-background image, and the
 8-bit original for CellProfiler, so that nothing depends on the instrument's file any more.
@@ -7,7 +7,9 @@
 import errno
 import sqlite3
 import time
+from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 from structlog.typing import FilteringBoundLogger
 
 from spheroidd.errors import AcceleratorLostError, SpheroiddError
+from spheroidd.segment.lanes import Lanes
 from spheroidd.segment.recipe import Recipe
 from spheroidd.store.files import whole
 from spheroidd.store.folder import StateFolder
@@ -38,8 +41,24 @@ _CLEAR_SECONDS = 3600.0
 Pixels = NDArray[np.uint8]
 
 
+@dataclass(frozen=True)
+class Flow:
+    """Which images come next, and how many at once.
+
+    Attributes:
+        lanes: how many may be in hand: while the model has one, the next is read and the last
+            one written.
+        newest_first: of a backlog; live images go in their order, before all others.
+        segmented: called, from any thread, when there is an image more to measure.
+    """
+
+    lanes: int = 2
+    newest_first: bool = False
+    segmented: Callable[[], None] = lambda: None
+
+
 class SegmentStage:
-    """Claims ready images, oldest first."""
+    """Claims ready images: live ones first, the oldest first."""
 
     def __init__(
         self,
@@ -49,6 +68,7 @@ class SegmentStage:
         read: Callable[[Image], Pixels],
         recipe: Recipe,
         log: FilteringBoundLogger,
+        flow: Flow = Flow(),
     ) -> None:
         """
         Args:
@@ -61,6 +81,9 @@ class SegmentStage:
         self._read = read
         self._recipe = recipe
         self._log = log
+        self._flow = flow
+        self._lanes = Lanes(flow.lanes, self._work)
+        self._claimed: deque[Image] = deque()
         self._cleared_at = 0.0
 
     def start(self, now: float) -> None:
@@ -97,21 +120,30 @@ class SegmentStage:
         )
 
     def step(self, now: float) -> bool:
-        """Segment one image; returns whether there was one."""
-        claimed = self._ledger.claim("ready", now)
-        for image in claimed:
-            self._work(image, now)
-        if not claimed and abs(now - self._cleared_at) > _CLEAR_SECONDS:
+        """Keep every lane busy until one image is through; returns whether there was any."""
+        if not self._claimed and self._lanes.free:
+            claimed = self._ledger.claim_ready(
+                now, limit=self._flow.lanes, newest_first=self._flow.newest_first
+            )
+            self._claimed.extend(claimed)
+        while self._claimed and self._lanes.fits(self._claimed[0]):
+            self._lanes.begin(self._claimed.popleft(), now)
+        if self._lanes.busy:
+            self._lanes.wait_for_one()
+            return True
+        if abs(now - self._cleared_at) > _CLEAR_SECONDS:
             self._clear_handover(now)
-        return bool(claimed)
+        return False
 
     def hand_back(self) -> None:
-        """Give up the claim that a step which raised still holds."""
+        """Give up the claims that a step which raised still holds."""
+        self._lanes.drain()
+        self._claimed.clear()
         self._ledger.recover("ready")
 
     def stop(self) -> None:
-        """Nothing is left in hand after a step."""
-        self.hand_back()
+        """Let the lanes end; what they have in hand is through, or handed back."""
+        self._lanes.end()
 
     def _work(self, image: Image, now: float) -> None:
         log = self._log.bind(plate=image.plate, well=image.well, path=printable(image.path))
@@ -142,6 +174,7 @@ class SegmentStage:
             )
             log.error("segmentation failed", reason=reason, again=again, exc_info=not known)
         else:
+            self._flow.segmented()
             log.info(
                 "segmented",
                 seconds=round(record.seconds, 3),
