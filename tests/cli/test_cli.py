@@ -58,24 +58,6 @@ def test_help_teaches_and_wrong_usage_is_2() -> None:
     assert run("status", "--nonsense").returncode == 2
 
 
-def test_help_and_status_import_nothing_heavy(write_config: WriteConfig) -> None:
-    code = (
-        "import sys; from spheroidd.cli import app; app(sys.argv[1:], standalone_mode=False);"
-        "heavy = {'numpy', 'rembg', 'matplotlib', 'scipy', 'onnxruntime'} & set(sys.modules);"
-        "assert not heavy, heavy"
-    )
-    config = write_config()
-    state = config.parent / "state"
-    state.mkdir()
-    one_failed_image(state)
-    for words in (["--help"], ["status", "-c", str(config)]):
-        done = subprocess.run(
-            [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-    assert "not taken in yet" in done.stdout
-
-
 def test_check_prints_the_effective_configuration(write_config: WriteConfig) -> None:
     done = run("check", "-c", str(write_config()))
     assert done.returncode == 0

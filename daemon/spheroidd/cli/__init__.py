@@ -1,7 +1,7 @@
 """The commands; the only room that prints or exits.
 
-Heavy imports (numpy, rembg, matplotlib) stay inside the commands that need them, so
-that `--help` and `status` answer at once.
+Heavy imports (numpy, rembg, matplotlib; pydantic with the configuration) stay inside the
+commands that need them, so that `--help`, `status` and a shell's Tab key answer at once.
 """
 
 import os
@@ -78,8 +78,18 @@ doctor.add_to(app)
 demo.add_to(app)
 
 
+def _know_the_shells() -> None:
+    """So that one of them can ask what could come next; typer does it by itself only for
+    programs that write into people's start-up files."""
+    from typer.completion import completion_init  # type: ignore[attr-defined]
+
+    completion_init()
+
+
 def main() -> None:
     """Entry point: a foreseen problem is told in words, and its exit code given."""
+    if "_SPHEROIDD_COMPLETE" in os.environ:
+        _know_the_shells()
     try:
         app()
     except SpheroiddError as error:

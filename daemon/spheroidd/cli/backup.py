@@ -9,23 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
 from spheroidd.cli.terminal import ConfigFile, err, load, out, say, tell
-from spheroidd.config import Config
 from spheroidd.errors import SpheroiddError, StoreError
 from spheroidd.store.folder import StateFolder
 
 if TYPE_CHECKING:
+    from spheroidd.config import Config
     from spheroidd.upkeep.restore import Restored
 
 _WORTH_A_BAR_BYTES = 50_000_000
@@ -97,11 +89,11 @@ def restore(
     _report(done, config)
 
 
-def _folder(settings: Config) -> Path:
+def _folder(settings: "Config") -> Path:
     return StateFolder(settings.state_dir).backups(settings.backup.folder)
 
 
-def _refuse_watched(settings: Config, output: Path) -> None:
+def _refuse_watched(settings: "Config", output: Path) -> None:
     for watch in settings.watch:
         if output.resolve().is_relative_to(watch.path.resolve()):
             raise SpheroiddError(
@@ -158,9 +150,16 @@ def _report(done: "Restored", config: Path) -> None:
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error for what takes longer."""
-    columns = (TextColumn("copying"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task: list[TaskID] = []
+    from rich import progress as bars
+
+    columns = (
+        bars.TextColumn("copying"),
+        bars.BarColumn(),
+        bars.DownloadColumn(),
+        bars.TimeRemainingColumn(),
+    )
+    with bars.Progress(*columns, console=err, transient=True) as progress:
+        task: list[bars.TaskID] = []
 
         def show(done: int, of: int) -> None:
             if of < _WORTH_A_BAR_BYTES:

@@ -2,7 +2,6 @@
 
 import shutil
 import signal
-import statistics
 import subprocess
 import sys
 import threading
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Group
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
@@ -145,6 +142,8 @@ def _instrument(export: Path) -> Iterator[Callable[[], bool]]:
 @contextmanager
 def _progress(state_dir: Path) -> Iterator[None]:
     """Images seen, segmented and measured per plate, while the daemon works."""
+    from rich.console import Group
+    from rich.live import Live
 
     def picture() -> Any:
         from spheroidd.report.status import snapshot
@@ -207,6 +206,8 @@ def _comparison(wells: dict[tuple[str, str], list[tuple[Row, Any]]]) -> Table:
 
 def _error(pairs: list[tuple[Row, Any]]) -> Text:
     """Median of |measured − true| over true; an empty well has no true area to divide by."""
+    import statistics
+
     errors = [
         abs(row["area_px"] - truth.area_px) / truth.area_px for row, truth in pairs if truth.area_px
     ]

@@ -8,7 +8,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
@@ -16,10 +16,12 @@ from rich.text import Text
 
 from spheroidd.cli.selecting import plate_as_stored
 from spheroidd.cli.terminal import ConfigFile, database_of, load, out, say, tell
-from spheroidd.config import Config
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.paths import printable, to_stored
 from spheroidd.store.reader import Reader
+
+if TYPE_CHECKING:
+    from spheroidd.config import Config
 
 Plate = Annotated[str | None, typer.Option("--plate", metavar="P", help="Only this plate.")]
 
@@ -53,7 +55,7 @@ def _disk(state_dir: Path) -> dict[str, int]:
     return {"free_bytes": usage.free, "total_bytes": usage.total}
 
 
-def _last_backup(settings: Config) -> str | None:
+def _last_backup(settings: "Config") -> str | None:
     """When the newest copy of the database was made; None: there is none that we can see."""
     from spheroidd.store.backups import backups_in
 

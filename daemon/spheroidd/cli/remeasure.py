@@ -3,18 +3,17 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from spheroidd.cli.runs import Plate, tell_shown
 from spheroidd.cli.selecting import plate_as_stored
 from spheroidd.cli.terminal import ConfigFile, err, load, say, tell
-from spheroidd.config import PIPELINES, Config
 from spheroidd.home import installation_home
 from spheroidd.store.paths import printable
 from spheroidd.store.reader import Reader
 
 if TYPE_CHECKING:
     from spheroidd.again import Progress as Step
+    from spheroidd.config import Config
     from spheroidd.remeasure import Ended
 
 
@@ -42,6 +41,8 @@ def remeasure(
     shows it. Images that arrive meanwhile are measured first. Ctrl-C (or SIGTERM) ends after
     the work in hand, and the same command goes on from there.
     """
+    from rich import progress
+
     settings = with_options(load(config), model, pipeline, threshold)
     with Reader(settings.state_dir / "spheroidd.db") as reader:
         plate = plate_as_stored(reader, plate)
@@ -49,9 +50,12 @@ def remeasure(
     from spheroidd.system.logs import open_log
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    )  # fmt: skip
-    with Progress(*columns, console=err, transient=True) as bar:
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+    )
+    with progress.Progress(*columns, console=err, transient=True) as bar:
         task = bar.add_task("the model and CellProfiler are warming up", total=None)
         ended = measure_again(
             settings,
@@ -67,8 +71,8 @@ def remeasure(
 
 
 def with_options(
-    config: Config, model: str | None, pipeline: str | None, threshold: float | None
-) -> Config:
+    config: "Config", model: str | None, pipeline: str | None, threshold: float | None
+) -> "Config":
     """The configuration with other values here and there, checked as a whole.
 
     A shipped pipeline needs no names of images and objects that were said for another one.
@@ -77,6 +81,8 @@ def with_options(
         typer.BadParameter: they don't fit.
     """
     from pydantic import ValidationError
+
+    from spheroidd.config import PIPELINES, Config
 
     said = config.model_dump()
     masks = {"model": model, "threshold": threshold}

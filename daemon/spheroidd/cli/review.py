@@ -32,9 +32,9 @@ from spheroidd.cli.selecting import (
     name_of,
     on_one_plate,
     path_of,
+    refuse_unknown_flag,
 )
 from spheroidd.cli.terminal import ConfigFile, database_of, out, say, tell
-from spheroidd.config import Flags
 from spheroidd.errors import SpheroiddError
 from spheroidd.store.paths import printable, to_stored
 from spheroidd.store.reader import BUSY_SECONDS, Reader, Row
@@ -51,7 +51,6 @@ if TYPE_CHECKING:
     from spheroidd.store.reviews import Reviews, Subject, Undone
 
 _SHOWN = 50  # rows of a table, unless asked otherwise
-_FLAGS = ("no_spheroid", *Flags.model_fields)
 
 review = typer.Typer(
     no_args_is_help=True,
@@ -86,8 +85,8 @@ def list_flagged(
 ) -> None:
     """What waits to be looked at, worst first: flagged, not settled, not excluded."""
     database = database_of(config)
-    if flag is not None and flag not in _FLAGS:
-        raise typer.BadParameter(f"there is no flag {flag!r}; there are {', '.join(_FLAGS)}")
+    if flag is not None:
+        refuse_unknown_flag(flag)
     with Reader(database) as reader:
         wanted = as_stored(reader, Selection(plate, well, from_hours, to_hours))
         rows = flagged(reader, wanted, flag)

@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from spheroidd.cli.terminal import ConfigFile, err, load, out, say, tell
-from spheroidd.config import Config
 from spheroidd.home import installation_home
 
 if TYPE_CHECKING:
+    from spheroidd.config import Config
     from spheroidd.intake.dryrun import Outcome
 
 
@@ -73,7 +73,7 @@ def check(
         out.print(settings.dump(), markup=False, soft_wrap=True, end="")
 
 
-def _missing(settings: Config) -> list[str]:
+def _missing(settings: "Config") -> list[str]:
     """What `run` would stumble over."""
     from spheroidd.errors import SpheroiddError
     from spheroidd.measure.environment import check as check_engine
@@ -95,7 +95,7 @@ def _missing(settings: Config) -> list[str]:
     return advice
 
 
-def _print_names(settings: Config) -> None:
+def _print_names(settings: "Config") -> None:
     from spheroidd.assembly import folder_of
     from spheroidd.intake.dryrun import Outcome, preview
 

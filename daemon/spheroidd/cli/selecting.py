@@ -84,6 +84,19 @@ def _among(names: Sequence[str], given: str) -> str:
     return next((name for name in names if printable(name) == given), stored)
 
 
+def refuse_unknown_flag(flag: str) -> None:
+    """A flag's name that is none finds nothing; better say so.
+
+    Raises:
+        typer.BadParameter: with all that there are.
+    """
+    from spheroidd.config import Flags
+
+    known = ("no_spheroid", *Flags.model_fields)
+    if flag not in known:
+        raise typer.BadParameter(f"there is no flag {flag!r}; there are {', '.join(known)}")
+
+
 def on_one_plate(reader: Reader, selection: Selection) -> Selection:
     """A change concerns one plate; it must be named where there are several."""
     named = selection.plate or selection.path or selection.event

@@ -2,16 +2,17 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from spheroidd.config import Config
-from spheroidd.config_file import load_config
 from spheroidd.errors import SpheroiddError
 from spheroidd.store.folder import StateFolder
+
+if TYPE_CHECKING:
+    from spheroidd.config import Config
 
 # Where nobody looks at a terminal (a pipe, a file) tables keep their lines whole.
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 250)
@@ -40,8 +41,9 @@ def complain(error: SpheroiddError) -> None:
         tell(f"  → {error.hint}")
 
 
-def load(path: Path) -> Config:
+def load(path: Path) -> "Config":
     """The validated configuration, file-name patterns included."""
+    from spheroidd.config_file import load_config  # pydantic is half of what `--help` would take
     from spheroidd.intake.naming import check_pattern
 
     return load_config(path, check_pattern)
