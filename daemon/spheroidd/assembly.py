@@ -1,9 +1,10 @@
 """From the configuration to the parts of the daemon, made and warm."""
 
 import contextlib
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,18 +13,20 @@ from structlog.typing import FilteringBoundLogger
 from spheroidd import __version__
 from spheroidd.config import Config, Watch
 from spheroidd.intake.folder import Folder
+from spheroidd.intake.fresh import Fresh
 from spheroidd.intake.naming import NamePattern
 from spheroidd.intake.original import read_original
 from spheroidd.intake.patience import Patience
 from spheroidd.intake.stage import Intake
 from spheroidd.keepers import keepers_of, monitor_of
+from spheroidd.measure.crew import Crew, free_memory, workers_for
 from spheroidd.measure.engine import Engine, default_deadline
 from spheroidd.measure.judge import JudgeStage
 from spheroidd.measure.outcome import Protocol
 from spheroidd.measure.stage import MeasureStage
-from spheroidd.parts import Finished, Parts
+from spheroidd.parts import Finished, Keeper, Parts
 from spheroidd.segment.recipe import Recipe
-from spheroidd.segment.stage import SegmentStage
+from spheroidd.segment.stage import Flow, SegmentStage
 from spheroidd.store.alerting import PreviousEnd
 from spheroidd.store.conditions import Conditions
 from spheroidd.store.database import Database
@@ -36,10 +39,11 @@ from spheroidd.store.results import Results
 from spheroidd.store.runs import Runs
 from spheroidd.system.disk import Reserve
 from spheroidd.system.loop import Loop
-from spheroidd.warming import keeping_white, warm_engine, warm_recipe
+from spheroidd.warming import begin_engine, keeping_white, warm_engine, warm_recipe
 
 # A batch that is late is given up and its worker replaced; only beyond that a part is stuck.
 _BATCH_MARGIN_SECONDS = 300.0
+_INTAKE_IDLE_SECONDS = 0.1  # nothing wakes it when a file has been quiet for long enough
 _COPY_SECONDS = 3600.0  # a backup of gigabytes on a slow disk
 
 
@@ -60,22 +64,21 @@ def build(
     ledger, health, histories = Ledger(database), Health(database), Histories(database)
     keepers = keepers_of(config, folder, database, log, finished, previous)
     monitor = monitor_of(config, folder, log)
-    patience = Patience(lambda image: read_original(ledger, image))
-    watched = [_intake(watch, ledger, health, patience, log) for watch in config.watch]
+    fresh, segmented = Fresh(), threading.Event()
+    patience = Patience(lambda image: read_original(ledger, image), fresh)
+    intakes = [_intake(watch, ledger, health, patience, fresh, log) for watch in config.watch]
     reserve = Reserve(folder.root, config.disk.reserve_gb)
     judge = judge_of(config, histories, log)
     _take_up(ledger, config, log)
-    recipe = warm_recipe(config, home, log)
-    engine, protocol = warm_engine(config, home, folder.scratch, log, patient=finished is None)
     with contextlib.ExitStack() as undo:
-        undo.callback(engine.stop)
-        recipe = keeping_white(config, recipe, protocol)
-        _tell_what_runs(health, recipe, protocol)
-        segment = _segment_stage(database, folder, patience, recipe, log)
-        measure = _measure_stage(database, folder, engine, protocol, log, finished)
+        recipe, warm = _warm_up(config, home, folder, log, undo, patient=finished is None)
+        _tell_what_runs(health, recipe, warm[0][1])
+        segment = _segment_stage(config, database, folder, patience, recipe, segmented.set, log)
+        measures = _measure_stages(config, database, folder, warm, log)
         if monitor is not None:
             monitor.start()
         undo.pop_all()
+    stages = segment, measures, judge
     return Parts(
         ledger=ledger,
         histories=histories,
@@ -84,59 +87,118 @@ def build(
         finished=finished,
         patience=patience,
         finder=recipe.finder,
-        intakes=[intake for intake, _ in watched],
-        measure=measure,
+        intakes=intakes,
+        segment=segment,
+        measures=measures,
         judge=judge,
         reserve=reserve,
-        work=_work_loops(config, segment, measure, judge, reserve, log),
-        around=[loop for _, loop in watched]
-        + [Loop(name, part, log, deadline=_COPY_SECONDS) for name, part in keepers.items()],
+        work=_work_loops(config, stages, (fresh.more, segmented), reserve, log),
+        around=_loops_around(intakes, keepers, log),
         keepers=keepers,
         monitor=monitor,
     )
 
 
-def _work_loops(
-    config: Config,
-    segment: SegmentStage,
-    measure: MeasureStage,
-    judge: JudgeStage,
-    reserve: Reserve,
-    log: FilteringBoundLogger,
+def _loops_around(
+    intakes: Sequence[Intake], keepers: Mapping[str, Keeper], log: FilteringBoundLogger
 ) -> list[Loop]:
-    batch_deadline = default_deadline(config.measurement.batch.max_images) + _BATCH_MARGIN_SECONDS
+    idle = _INTAKE_IDLE_SECONDS
     return [
-        Loop("segment", segment, log, gate=reserve.short),
-        Loop("measure", measure, log, gate=reserve.short, deadline=batch_deadline),
-        Loop("judge", judge, log),
+        *(Loop(intake.name, intake, log, wake=intake.wake, idle=idle) for intake in intakes),
+        *(Loop(name, keeper, log, deadline=_COPY_SECONDS) for name, keeper in keepers.items()),
     ]
 
 
+def _warm_up(
+    config: Config,
+    home: Path,
+    folder: StateFolder,
+    log: FilteringBoundLogger,
+    undo: contextlib.ExitStack,
+    *,
+    patient: bool,
+) -> tuple[Recipe, list[tuple[Engine, Protocol]]]:
+    """The models, and CellProfiler's workers; `undo` stops these."""
+    count = workers_for(len(os.sched_getaffinity(0)), free_memory(), config.measurement.workers)
+    log.info("CellProfiler's workers", workers=count)
+    # The first one's folder is that of all others: it empties only `tmp` in it.
+    scratches = [folder.scratch, *(folder.scratch / str(n) for n in range(2, count + 1))]
+    engines = [begin_engine(config, home, scratch, log) for scratch in scratches]
+    for engine in engines:
+        undo.callback(engine.stop)
+    recipe = warm_recipe(config, home, log)
+    warm = [(one, warm_engine(one, config, home, log, patient=patient)) for one in engines]
+    return keeping_white(config, recipe, warm[0][1]), warm
+
+
 def _segment_stage(
+    config: Config,
     database: Database,
     folder: StateFolder,
     patience: Patience,
     recipe: Recipe,
+    segmented: Callable[[], None],
     log: FilteringBoundLogger,
 ) -> SegmentStage:
-    stage = SegmentStage(Ledger(database), Results(database), folder, patience.read, recipe, log)
+    stage = SegmentStage(
+        Ledger(database),
+        Results(database),
+        folder,
+        patience.read,
+        recipe,
+        log,
+        Flow(newest_first=config.segmentation.backlog == "newest", segmented=segmented),
+    )
     if again := stage.redo_incomplete(time.time()):
         log.warning("segmented under another configuration; done again", images=again)
     return stage
 
 
-def _measure_stage(
+def _measure_stages(
+    config: Config,
     database: Database,
     folder: StateFolder,
-    engine: Engine,
-    protocol: Protocol,
+    warm: list[tuple[Engine, Protocol]],
     log: FilteringBoundLogger,
-    finished: Finished | None,
-) -> MeasureStage:
-    ledger = Ledger(database)
-    coming = _more_coming(ledger, finished)
-    results, runs = Results(database), Runs(database)
-    return MeasureStage(ledger, results, runs, folder, engine, protocol, log, coming)
+) -> list[MeasureStage]:
+    ledger, results, runs, crew = Ledger(database), Results(database), Runs(database), Crew()
+    full = config.measurement.batch.max_images
+
+    def more_coming() -> bool:
+        """Where fewer are on their way than fill a batch, waiting gains little."""
+        return ledger.any_ready(full)
+
+    return [
+        MeasureStage(ledger, results, runs, folder, engine, protocol, log, more_coming, crew)
+        for engine, protocol in warm
+    ]
+
+
+def _work_loops(
+    config: Config,
+    parts: tuple[SegmentStage, list[MeasureStage], JudgeStage],
+    wakes: tuple[threading.Event, threading.Event],
+    reserve: Reserve,
+    log: FilteringBoundLogger,
+) -> list[Loop]:
+    segment, measures, judge = parts
+    ready, segmented = wakes
+    deadline = default_deadline(config.measurement.batch.max_images) + _BATCH_MARGIN_SECONDS
+    return [
+        Loop("segment", segment, log, wake=ready, gate=reserve.short),
+        *(
+            Loop(
+                "measure" if number == 1 else f"measure {number}",
+                stage,
+                log,
+                wake=segmented,
+                gate=reserve.short,
+                deadline=deadline,
+            )
+            for number, stage in enumerate(measures, start=1)
+        ),
+        Loop("judge", judge, log),
+    ]
 
 
 def _tell_what_runs(health: Health, recipe: Recipe, protocol: Protocol) -> None:
@@ -147,18 +209,6 @@ def _tell_what_runs(health: Health, recipe: Recipe, protocol: Protocol) -> None:
         provider=first.provider if first else None,
         pipeline=protocol.pipeline_name,
     )
-
-
-def _more_coming(ledger: Ledger, finished: Finished | None) -> Callable[[], bool]:
-    """Whether waiting for a fuller batch may gain anything."""
-
-    def more_coming() -> bool:
-        if finished is None or not finished():
-            return True
-        counts = ledger.counts()
-        return counts["waiting"] + counts["ready"] > 0
-
-    return more_coming
 
 
 def judge_of(config: Config, histories: Histories, log: FilteringBoundLogger) -> JudgeStage:
@@ -181,13 +231,15 @@ def _take_up(ledger: Ledger, config: Config, log: FilteringBoundLogger) -> None:
 
 
 def _intake(
-    watch: Watch, ledger: Ledger, health: Health, patience: Patience, log: FilteringBoundLogger
-) -> tuple[Intake, Loop]:
-    """A folder's intake, and the loop that its watcher's hints wake."""
-    wake = threading.Event()
+    watch: Watch,
+    ledger: Ledger,
+    health: Health,
+    patience: Patience,
+    fresh: Fresh,
+    log: FilteringBoundLogger,
+) -> Intake:
     answers = patience.answers(to_stored(str(watch.path)))
-    intake = Intake(folder_of(watch), ledger, health, log, wake.set, answers)
-    return intake, Loop(intake.name, intake, log, wake=wake)
+    return Intake(folder_of(watch), ledger, health, log, answers, fresh)
 
 
 def folder_of(watch: Watch) -> Folder:

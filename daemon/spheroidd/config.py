@@ -113,6 +113,10 @@ class Segmentation(Section):
     )
     device: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
     require: bool = False
+    # Of the CPU, within one run of a model; `auto`: one for each core.
+    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    # What each model may take of a GPU's memory; None: as much as it needs.
+    gpu_memory_gb: Positive | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
     # Look again where the evidence asks for it, and draw boundaries anew on the image itself.
     refine: bool = True
@@ -120,6 +124,8 @@ class Segmentation(Section):
     second_model: Annotated[str, _absolute_file(".onnx")] = Field(default="u2netp", min_length=1)
     # `dense` cuts off loose cells, debris and filaments.
     spheroid: Literal["whole", "dense"] = "whole"
+    # Live images go first; of what was written long before it was seen, which?
+    backlog: Literal["oldest", "newest"] = "oldest"
 
     @property
     def enabled(self) -> bool:
@@ -152,8 +158,8 @@ class Measurement(Section):
     spheroid: Annotated[str, Field(min_length=1)] | None = None
     objects: Literal["one", "all"] = "one"
     batch: Batch = Batch()
-    # One warm worker for now; a number above 1 would promise what is not there.
-    workers: Literal["auto", 1] = "auto"
+    # CellProfiler's processes; `auto`: by cores and memory.
+    workers: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] = "auto"
     worker: Worker = Worker()
 
 

@@ -11,6 +11,7 @@ from spheroidd.measure.judge import JudgeStage
 from spheroidd.measure.stage import MeasureStage
 from spheroidd.monitor.server import Monitor
 from spheroidd.segment.finding import Finder
+from spheroidd.segment.stage import SegmentStage
 from spheroidd.store.conditions import Condition, Conditions
 from spheroidd.store.health import Health
 from spheroidd.store.histories import Histories
@@ -46,7 +47,8 @@ class Parts:
     patience: Patience
     finder: Finder | None
     intakes: list[Intake]
-    measure: MeasureStage
+    segment: SegmentStage
+    measures: list[MeasureStage]  # one for each of CellProfiler's workers
     judge: JudgeStage
     reserve: Reserve
     work: list[Loop]
@@ -81,16 +83,20 @@ class Parts:
             "Make room, or lower disk.reserve_gb; it goes on by itself.",
             urgent=True,
         )
+        down = [stage.trouble for stage in self.measures if stage.trouble]
+        none_left = len(down) == len(self.measures)
         yield Condition(
             "engine",
-            self.measure.trouble,
+            (down[0] if none_left else f"{len(down)} of {len(self.measures)} workers: {down[0]}")
+            if down
+            else "",
             "See `spheroidd doctor`; images are segmented and wait, and it is tried again.",
-            urgent=True,
+            urgent=none_left,
         )
         yield Condition(
             "accelerator",
             self.finder.trouble if self.finder else "",
-            "See `nvidia-smi` and the kernel's log; it is tried again every ten minutes.",
+            "See the log, and `nvidia-smi`; it is tried again every ten minutes.",
         )
         yield Condition("judge", self.judge.trouble, "See the log for the wells.")
         for name, keeper in self.keepers.items():
@@ -100,7 +106,7 @@ class Parts:
                 f"part {loop.name}",
                 loop.trouble or loop.stuck,
                 "See the log; it is tried again.",
-                urgent=loop.name in ("segment", "measure"),
+                urgent=loop in self.work and loop.name != "judge",
             )
 
     def last_words(self, reason: str, now: float) -> None:

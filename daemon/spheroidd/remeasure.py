@@ -28,7 +28,7 @@ from spheroidd.store.reader import Reader
 from spheroidd.store.runs import Runs, Shown
 from spheroidd.system.lock import only_one
 from spheroidd.system.signals import stop_signals
-from spheroidd.warming import keeping_white, warm_engine, warm_recipe
+from spheroidd.warming import begin_engine, keeping_white, warm_engine, warm_recipe
 
 _NICE = 10
 
@@ -70,9 +70,10 @@ def remeasure(
         folder.create()
         with _alone(folder.again(plate), plate), Database(folder.database) as database:
             os.nice(_NICE)
-            masks = warm_recipe(config, home, log)
-            engine, protocol = warm_engine(config, home, folder.again(plate) / "worker", log)
+            engine = begin_engine(config, home, folder.again(plate) / "worker", log)
             try:
+                masks = warm_recipe(config, home, log)
+                protocol = warm_engine(engine, config, home, log)
                 ledger = Ledger(database)
                 tools = Tools(
                     folder=folder,

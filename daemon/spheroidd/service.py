@@ -102,6 +102,8 @@ def _sound(folder: StateFolder, config: Config, starting: Starting) -> Database:
         require_sound(
             folder.database, config.backup.folder, lambda: notify("EXTEND_TIMEOUT_USEC=60000000")
         )
+        # An upgrade of an archive of millions takes minutes.
+        notify("EXTEND_TIMEOUT_USEC=600000000")
         return Database(folder.database)
 
 

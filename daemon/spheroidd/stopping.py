@@ -30,7 +30,9 @@ def stop(parts: Parts, log: FilteringBoundLogger) -> list[str]:
             log.warning("still busy; its work is handed back", part=loop.name)
     for intake in parts.intakes:
         intake.stop()
-    parts.measure.stop()
+    parts.segment.stop()
+    for measure in parts.measures:
+        measure.stop()
     if parts.monitor is not None:
         parts.monitor.stop()
     left = [

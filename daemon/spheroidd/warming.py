@@ -1,6 +1,8 @@
 """What takes a while to come up: the models, tried, and CellProfiler, with its pipeline."""
 
+import contextlib
 import re
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -59,25 +61,50 @@ def _second_model(config: Config, home: Path) -> Model | None:
 
 
 def _warm_session(model: Model, config: Config, home: Path, log: FilteringBoundLogger) -> Session:
+    wanted = config.segmentation
     session = open_session(
         model,
         home=home,
-        device=config.segmentation.device,
-        require=config.segmentation.require,
+        device=wanted.device,
+        require=wanted.require,
+        threads=None if wanted.threads == "auto" else wanted.threads,
+        gpu_memory=int(wanted.gpu_memory_gb * 1e9) if wanted.gpu_memory_gb else None,
+        cache=config.state_dir / "cache" / "models",
         warn=lambda message: log.warning("accelerator", model=model.name, reason=message),
         alarm=lambda message: log.error("accelerator", model=model.name, reason=message),
+        inform=lambda message: log.info("device chosen", model=model.name, reason=message),
     )
     log.info("model warm", model=model.name, md5=model.md5, provider=session.provider)
     return session
 
 
-def warm_engine(
-    config: Config, home: Path, scratch: Path, log: FilteringBoundLogger, *, patient: bool = False
-) -> tuple[Engine, Protocol]:
-    """CellProfiler's worker, running, and the pipeline, checked.
+def begin_engine(config: Config, home: Path, scratch: Path, log: FilteringBoundLogger) -> Engine:
+    """CellProfiler's worker, coming up while the models are loaded: each of the two takes seconds
+    of one core.  Why it does not come up, `warm_engine` says.
 
     Args:
         scratch: a folder for this worker alone.
+    """
+    worn = config.measurement.worker
+    limits = Limits(int(worn.max_memory_gb * 1e9), worn.max_images, worn.max_hours)
+    command = worker_command(engine_python(home), scratch)
+    engine = Engine(command, log=_worker_log(log), limits=limits)
+
+    def start() -> None:
+        with contextlib.suppress(EngineError):
+            engine.start()
+
+    if engine_python(home).exists():
+        threading.Thread(target=start, name="engine start", daemon=True).start()
+    return engine
+
+
+def warm_engine(
+    engine: Engine, config: Config, home: Path, log: FilteringBoundLogger, *, patient: bool = False
+) -> Protocol:
+    """Wait for CellProfiler's worker, and have it check the pipeline.
+
+    Args:
         patient: a CellProfiler that is installed and does not work is waited for: no worker
             runs then, and the pipeline is `Unchecked`.
 
@@ -85,13 +112,7 @@ def warm_engine(
         PipelineError: the pipeline can't be used.
         EngineError: CellProfiler is not installed or, unless `patient`, does not work.
     """
-    wanted = config.measurement
-    path = pipeline_path(wanted.pipeline)
-    worn = Limits(
-        int(wanted.worker.max_memory_gb * 1e9), wanted.worker.max_images, wanted.worker.max_hours
-    )
-    command = worker_command(engine_python(home), scratch)
-    engine = Engine(command, log=_worker_log(log), limits=worn)
+    path = pipeline_path(config.measurement.pipeline)
 
     def check() -> Protocol:
         return _checked(engine, path, config, log)
@@ -99,7 +120,7 @@ def warm_engine(
     try:
         _look_at_environment(home, log)
         _start(engine)
-        return engine, check()
+        return check()
     except EngineError as error:
         # What was never installed no waiting brings.
         installed = engine_python(home).parent.is_dir()
@@ -111,12 +132,11 @@ def warm_engine(
             reason=error.message,
             next_step=error.hint,
         )
-        unchecked = Unchecked(
+        return Unchecked(
             **vars(_protocol(config, path, "", "", _may_be_asked_for(config, path))),
             check=check,
             reason=error.message,
         )
-    return engine, unchecked
 
 
 def _look_at_environment(home: Path, log: FilteringBoundLogger) -> None:

@@ -232,7 +232,7 @@ def test_a_lost_accelerator_is_urgent_though_work_goes_on() -> None:
     lost = PartState("accelerator", "accelerator lost since 12:00", NOW - 20, "See `nvidia-smi`.")
     [alert] = look(parts=[lost]).holding
     assert alert.urgent, "told at once, by night too"
-    assert alert.title == "The graphics card is lost"
+    assert alert.title == "The accelerator is lost"
     assert "Measuring goes on without it, on the CPU" in alert.body
     assert "Nothing is measured" not in alert.body
     [other] = look(parts=[PartState("part judge", "it fails", NOW - HOUR)]).holding

@@ -106,7 +106,7 @@ class Place:
         return {
             "watch": [watch],
             "state_dir": str(self.state),
-            "segmentation": {"model": "u2netp", "refine": False},
+            "segmentation": {"model": "u2netp", "refine": False, "device": "cpu"},
             "measurement": {"batch": {"max_images": 2, "max_wait_seconds": 1}},
             "logging": {"format": "json"},
         }

@@ -1,6 +1,5 @@
 """One watched folder whose intake lives: real threads, real time."""
 
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -56,11 +55,8 @@ class Living:
         }
         self.database = Database(database or root.with_name(f"{root.name}.db"))
         self.ledger = Ledger(self.database)
-        wake = threading.Event()
-        self.intake = Intake(
-            Folder(**values), self.ledger, Health(self.database), log, wake.set, answers
-        )
-        self._loop = Loop("intake", self.intake, log, wake=wake)
+        self.intake = Intake(Folder(**values), self.ledger, Health(self.database), log, answers)
+        self._loop = Loop("intake", self.intake, log, wake=self.intake.wake)
         self._loop.start()
 
     def stop(self) -> None:

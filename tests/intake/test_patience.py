@@ -11,10 +11,11 @@ from living import Living, wait_for, write_picture
 
 import hanging
 from spheroidd.intake import answers
+from spheroidd.intake.fresh import Fresh
 from spheroidd.intake.original import read_original
 from spheroidd.intake.patience import Patience
 from spheroidd.segment.recipe import Recipe
-from spheroidd.segment.stage import SegmentStage
+from spheroidd.segment.stage import Flow, SegmentStage
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
@@ -24,15 +25,17 @@ from spheroidd.store.results import Results
 class Bench:
     """A share, a local folder, and the stage that reads from both; two images of each ready."""
 
-    def __init__(self, tmp_path: Path, living: Callable[..., Living], log: Any) -> None:
+    def __init__(
+        self, tmp_path: Path, living: Callable[..., Living], log: Any, lanes: int = 1
+    ) -> None:
         self.folder = StateFolder(tmp_path / "state")
         self.folder.create()
         self.database = Database(self.folder.database)
         self.ledger = Ledger(self.database)
-        self.patience = Patience(lambda image: read_original(self.ledger, image))
+        self.patience = Patience(lambda image: read_original(self.ledger, image), Fresh())
         self.stage = SegmentStage(
             self.ledger, Results(self.database), self.folder, self.patience.read,
-            Recipe(None, "0"), log,
+            Recipe(None, "0"), log, Flow(lanes=lanes),
         )  # fmt: skip
         self.share, self.local = (self._watch(living, tmp_path / n) for n in ("share", "local"))
 
@@ -114,6 +117,29 @@ def test_one_folder_that_hangs_does_not_stop_the_others(
     assert reading.states() == ["segmented"] * 4
 
 
+def test_two_at_once_are_both_given_up_and_the_others_go_on(
+    tmp_path: Path,
+    living: Callable[..., Living],
+    captured_log: Any,
+    share: hanging.Share,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(answers, "NO_ANSWER_SECONDS", 1.0)
+    reading = Bench(tmp_path, living, captured_log[0], lanes=2)
+    share.hold(hanging.READ)
+    before = len(readers())
+    while reading.stage.step(time.time()):
+        pass
+    assert reading.states() == ["failed", "failed", "segmented", "segmented"]
+    assert len(readers()) - before <= 4, "one for each lane and folder"
+    share.answer()
+    wait_for(lambda: reading.share.is_well() and reading.states()[:2] == ["ready"] * 2)
+    while reading.stage.step(time.time()):
+        pass
+    assert reading.states() == ["segmented"] * 4
+    reading.database.close()
+
+
 def test_to_stop_it_waits_for_no_folder(reading: Bench, share: hanging.Share) -> None:
     share.hold(hanging.READ)
     step = threading.Thread(target=reading.step)
@@ -144,7 +170,7 @@ def test_a_reload_leaves_no_threads(
     [image] = reading.ledger.in_state("segmented")[:1]
     with pytest.raises(InterruptedError):
         reading.patience.read(image)
-    never_read = Patience(lambda image: read_original(reading.ledger, image))
+    never_read = Patience(lambda image: read_original(reading.ledger, image), Fresh())
     never_read.stop()
     with pytest.raises(InterruptedError):
         never_read.read(image)

@@ -45,7 +45,6 @@ class Bench:
             self.ledger,
             Health(self.database),
             log,
-            lambda: None,
             monotonic=lambda: self.clock,
         )
         self.intake.start(NOW)

@@ -37,6 +37,8 @@ class Daemon:
             "measurement": {"batch": {"max_images": 8, "max_wait_seconds": 1}},
             **sections,
         }
+        # Not `auto`: a trial at every first start costs seconds, and what wins depends on them.
+        settings["segmentation"] = {"device": "cpu", **settings["segmentation"]}
         self.config.write_text(yaml.safe_dump(settings))
         return self
 

@@ -57,9 +57,10 @@ def test_a_loop_steps_until_idle_and_survives_an_error(
     loop = Loop("part", part, captured_log[0])
     loop.start()
     assert part.idle.wait(5)
+    assert part.handed_back == 1
     loop.ask_to_end()
     assert loop.join(5)
-    assert part.handed_back == 1
+    assert part.handed_back == 2, "what a part still has in hand at the end"
     assert part.steps >= 4
     assert [event["part"] for event in captured_log[1] if event["level"] == "error"] == ["part"]
 

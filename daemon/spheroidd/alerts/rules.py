@@ -24,7 +24,7 @@ _PARTS = {
     "disk": "The disk is nearly full",
     "database": "The database can't be used",
     "engine": "CellProfiler doesn't work",
-    "accelerator": "The graphics card is lost",
+    "accelerator": "The accelerator is lost",
     "backup": "The database can't be backed up",
     "judge": "Some wells can't be judged",
     "configuration": "The new configuration can't be used",

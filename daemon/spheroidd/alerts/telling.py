@@ -19,7 +19,7 @@ _WELL_AGAIN = {
     "disk": "The disk has room again",
     "database": "The database can be used again",
     "engine": "CellProfiler works again",
-    "accelerator": "The graphics card works again",
+    "accelerator": "The accelerator works again",
     "backup": "The database is backed up again",
     "judge": "All wells can be judged again",
     "configuration": "The configuration can be used again",

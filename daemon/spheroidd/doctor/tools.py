@@ -16,7 +16,7 @@ from spheroidd.errors import SpheroiddError
 from spheroidd.measure import environment
 from spheroidd.segment.models import resolve
 from spheroidd.segment.session import open_session
-from spheroidd.warming import warm_engine
+from spheroidd.warming import begin_engine, warm_engine
 
 _NVIDIA = (Path("/proc/driver/nvidia/version"), Path("/dev/nvidia0"))
 _SIZE = (1040, 1392)  # a Cell-IQ's camera
@@ -63,12 +63,17 @@ def speed(here: Installation) -> Iterator[Finding]:
 
 
 def _speed_of(name: str, here: Installation) -> Finding:
-    wanted, said = here.config.segmentation, list[str]()
+    wanted, said, chosen = here.config.segmentation, list[str](), list[str]()
     what = f"run of {name}"
     try:
         began = time.perf_counter()
         session = open_session(
-            resolve(name, here.home), home=here.home, device=wanted.device, warn=said.append
+            resolve(name, here.home),
+            home=here.home,
+            device=wanted.device,
+            threads=None if wanted.threads == "auto" else wanted.threads,
+            warn=said.append,
+            inform=chosen.append,
         )
         loaded = time.perf_counter()
         probability = session.probabilities(_picture())
@@ -77,7 +82,7 @@ def _speed_of(name: str, here: Installation) -> Finding:
         return Finding(what, "wrong", error.message, error.hint)
     found = (
         f"{ended - loaded:.2f} s an image on {session.provider}, "
-        f"{loaded - began:.1f} s to load and warm up"
+        f"{loaded - began:.1f} s to load and warm up" + "".join(f" ({reason})" for reason in chosen)
     )
     if not _found_it(probability):
         advice = "Fetch it anew; on an accelerator, try `device: cpu` and report it."
@@ -89,7 +94,8 @@ def _speed_of(name: str, here: Installation) -> Finding:
 def _judged(what: str, found: str, provider: str, said: str, here: Installation) -> Finding:
     """Whether it runs where it should."""
     wanted = here.config.segmentation
-    if provider != "CPU" or wanted.device == "cpu":
+    on_cpu = provider == "CPU" or (provider.startswith("OpenVINO") and wanted.device != "openvino")
+    if not on_cpu or wanted.device == "cpu":
         return Finding(what, "ok", found)
     level: Level = "wrong" if wanted.require else "warning"
     if said:
@@ -142,8 +148,11 @@ def _pipeline(here: Installation) -> Finding:
     began = time.perf_counter()
     try:
         with tempfile.TemporaryDirectory(prefix="spheroidd-doctor-") as scratch:
-            engine, protocol = warm_engine(here.config, here.home, Path(scratch), _silent())
-            engine.stop()
+            engine = begin_engine(here.config, here.home, Path(scratch), _silent())
+            try:
+                protocol = warm_engine(engine, here.config, here.home, _silent())
+            finally:
+                engine.stop()
     except SpheroiddError as error:
         return Finding(what, "wrong", error.message, error.hint)
     seconds = time.perf_counter() - began

@@ -11,6 +11,8 @@ from spheroidd.errors import ImageError
 from spheroidd.intake.answers import Answers
 from spheroidd.intake.facts import learn
 from spheroidd.intake.folder import Folder
+from spheroidd.intake.fresh import Fresh
+from spheroidd.intake.original import in_8_bits
 from spheroidd.store.images import Image
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import printable, to_stored
@@ -20,13 +22,19 @@ class Admitting:
     """For one watched folder."""
 
     def __init__(
-        self, folder: Folder, ledger: Ledger, log: FilteringBoundLogger, answers: Answers
+        self,
+        folder: Folder,
+        ledger: Ledger,
+        log: FilteringBoundLogger,
+        answers: Answers,
+        fresh: Fresh,
     ) -> None:
         self._folder = folder
         self._stored_root = to_stored(str(folder.root))
         self._ledger = ledger
         self._log = log
         self._answers = answers
+        self._fresh = fresh
 
     def admit(self, image: Image, now: float) -> None:
         """Take in a file that is quiet.
@@ -40,7 +48,8 @@ class Admitting:
             parsed = self._folder.pattern.parse(relative)
             log = log.bind(plate=printable(parsed.plate), well=printable(parsed.well))
             with self._answers.awaited():
-                facts = learn(self._folder, self._ledger, image, parsed)
+                facts, pixels = learn(self._folder, self._ledger, image, parsed)
+            self._fresh.keep(image.id, in_8_bits(self._ledger, facts.plate, pixels))
         except ImageError as error:
             self._fail(image, error, log, now)
             return
@@ -51,6 +60,10 @@ class Admitting:
             self._fail(image, ImageError(f"It could not be taken in: {error!r}."), log, now)
             return
         admitted = self._ledger.admit(image.id, facts, now)
+        if admitted.fresh:
+            self._fresh.more.set()
+        else:
+            self._fresh.take(image.id)
         log.info(
             "image complete" if admitted.fresh else "same content again, nothing to do",
             captured_at=facts.captured_at,

@@ -10,6 +10,7 @@ from spheroidd.intake.capture import CapturedAt, capture_time
 from spheroidd.intake.folder import Folder
 from spheroidd.intake.imagefile import ImageFile, choose_scale, read_image
 from spheroidd.intake.naming import ParsedName, natural_key
+from spheroidd.intake.raster import Pixels
 from spheroidd.intake.scan import storable_ns
 from spheroidd.store.images import Admission, Image
 from spheroidd.store.ledger import Ledger
@@ -18,8 +19,10 @@ from spheroidd.store.paths import printable, to_real
 _SAME_SIZE = 0.01  # relative; calibrations are rounded when they are written down
 
 
-def learn(folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName) -> Admission:
-    """Read a waiting file in full and say everything the ledger wants to know.
+def learn(
+    folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName
+) -> tuple[Admission, Pixels]:
+    """Read a waiting file in full and say everything the ledger wants to know; and its pixels.
 
     Raises:
         ImageError: it can't be read, is no complete image, changes while it is read, or has
@@ -35,7 +38,7 @@ def learn(folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName) -> A
         low, high = choose_scale(file.pixels)
         ledger.settle_plate(parsed.plate, scale_low=low, scale_high=high)
     height, width = file.pixels.shape[:2]
-    return Admission(
+    admission = Admission(
         plate=parsed.plate,
         well=parsed.well,
         name=parsed.name,
@@ -55,6 +58,7 @@ def learn(folder: Folder, ledger: Ledger, image: Image, parsed: ParsedName) -> A
         bit_depth=file.bit_depth,
         pixel_size_um=pixel_size_um,
     )
+    return admission, file.pixels
 
 
 def _pixel_size(folder: Folder, file: ImageFile) -> float | None:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from spheroidd.errors import ImageError
 from spheroidd.intake.imagefile import read_image, scale_to_8bit
+from spheroidd.intake.raster import Pixels
 from spheroidd.store.images import Image
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.paths import to_real
@@ -23,7 +24,12 @@ def read_original(ledger: Ledger, image: Image) -> NDArray[np.uint8]:
             "Its content has changed since it was taken in.",
             "The new content is measured as a new version.",
         )
-    if file.pixels.dtype == np.uint16:
-        plate = ledger.plate(image.plate)
-        return scale_to_8bit(file.pixels, plate["scale_low"], plate["scale_high"])
-    return file.pixels.astype(np.uint8, copy=False)
+    return in_8_bits(ledger, image.plate, file.pixels)
+
+
+def in_8_bits(ledger: Ledger, plate: str, pixels: Pixels) -> NDArray[np.uint8]:
+    """Pixels of one of a plate's images, the plate's 16-bit scale being settled."""
+    if pixels.dtype == np.uint16:
+        scale = ledger.plate(plate)
+        return scale_to_8bit(pixels, scale["scale_low"], scale["scale_high"])
+    return pixels.astype(np.uint8, copy=False)

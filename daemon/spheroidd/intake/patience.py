@@ -1,7 +1,7 @@
 """Reading originals without being caught in a folder that hangs.
 
-One thread segments the images of all folders.  It never touches a folder itself: it lets a
-thread of that folder's own read, and after a while goes on with the others.
+A few threads segment the images of all folders.  They never touch a folder themselves: each lets
+a thread of its own for that folder read, and after a while goes on with the others.
 """
 
 import queue
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from spheroidd.errors import ImageError
 from spheroidd.intake import answers as answering
 from spheroidd.intake.answers import Answers
+from spheroidd.intake.fresh import Fresh
 from spheroidd.store.images import Image
 from spheroidd.store.paths import to_real
 
@@ -25,17 +26,19 @@ Read = Callable[[Image], Pixels]
 
 
 class Patience:
-    """Reads images, each in the thread of its folder: however many are asked for, a folder
-    that hangs holds one thread."""
+    """Reads images: however many are asked for, a folder that hangs holds one thread for each
+    thread that asks."""
 
-    def __init__(self, read: Read) -> None:
+    def __init__(self, read: Read, fresh: Fresh) -> None:
         """
         Args:
             read: gives an image's pixels, or raises; it may never come back.
+            fresh: may have them already.
         """
         self._read = read
+        self._fresh = fresh
         self._folders: dict[str, Answers] = {}
-        self._readers: dict[str, _Reader] = {}
+        self._readers: dict[tuple[str, int], _Reader] = {}  # by folder, and by who asks
         self._ending = threading.Event()
         self._changing = threading.Lock()  # no reader is made that `stop` does not see
 
@@ -44,20 +47,25 @@ class Patience:
         return self._folders.setdefault(root, Answers())
 
     def read(self, image: Image) -> Pixels:
-        """What `read` gives; called by one thread.
+        """What `read` gives.
 
         Raises:
             ImageError: as `read`; or the folder does not answer (unreachable).
             InterruptedError: it was told to stop while the folder did not answer.
         """
+        pixels = self._fresh.take(image.id)
+        return pixels if pixels is not None else self._reader(image.root).ask(image)
+
+    def _reader(self, root: str) -> "_Reader":
+        mine = (root, threading.get_ident())
         with self._changing:
-            reader = self._readers.get(image.root)
+            reader = self._readers.get(mine)
             if reader is None:
                 if self._ending.is_set():
                     raise InterruptedError("stopped before it was read")
-                reader = _Reader(image.root, self._read, self.answers(image.root), self._ending)
-                self._readers[image.root] = reader
-        return reader.ask(image)
+                reader = _Reader(root, self._read, self.answers(root), self._ending)
+                self._readers[mine] = reader
+        return reader
 
     def stop(self) -> None:
         """Wait for no folder any more, and let the threads end: one that hangs in its folder
@@ -69,7 +77,7 @@ class Patience:
 
 
 class _Reader:
-    """One folder's thread, and the one read that it may hang in."""
+    """A thread that reads from one folder for another thread, and the read it may hang in."""
 
     def __init__(self, root: str, read: Read, answers: Answers, ending: threading.Event) -> None:
         self._read = read

@@ -17,17 +17,18 @@ from structlog.typing import FilteringBoundLogger
 from spheroidd.intake.admitting import Admitting
 from spheroidd.intake.answers import Answers
 from spheroidd.intake.folder import Folder
-from spheroidd.intake.naming import natural_key
-from spheroidd.intake.scan import Entry, Found, Unreadable, compare, hinted, storable_ns, walk
+from spheroidd.intake.fresh import Fresh
+from spheroidd.intake.reconciling import Reconciling
+from spheroidd.intake.scan import Found, Ignored, Unreadable, hinted, storable_ns, walk
 from spheroidd.intake.settling import Settling
 from spheroidd.intake.vitals import Vitals
 from spheroidd.intake.watcher import STALE, Watcher
 from spheroidd.store.health import Health
 from spheroidd.store.images import Image
 from spheroidd.store.ledger import Ledger
-from spheroidd.store.paths import printable, to_real, to_stored
+from spheroidd.store.paths import to_real, to_stored
 
-_POLL_WAITING_SECONDS = 1.0
+_POLL_WAITING_SECONDS = 0.2  # while few files wait; looking at many takes its time
 _SCAN_AGAIN_SECONDS = 2.0  # while the folder is degraded
 _GLANCE_SECONDS = 1.0  # at the folder itself and its observer
 _AWAY_SECONDS = 30.0  # then what lies in a folder that is not there is not waited for any more
@@ -47,24 +48,24 @@ class Intake:
         ledger: Ledger,
         health: Health,
         log: FilteringBoundLogger,
-        wake: Callable[[], None],
         answers: Answers | None = None,
+        fresh: Fresh | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """
         Args:
-            wake: called from another thread when there is something to look at.
             answers: how the folder answers whoever else asks it.
+            fresh: gets the pixels of what is taken in.
             monotonic: the clock for settling and scan times.
         """
         self.root = folder.root
         self.name = f"intake {folder.root}"
+        self.wake = threading.Event()  # set, by other threads, when there is something to look at
         self._folder = folder
         self._root = str(folder.root)
         self._stored_root = to_stored(self._root)
         self._ledger = ledger
         self._log = log
-        self._wake = wake
         self._monotonic = monotonic
         self._settling = Settling(folder.settle_seconds)
         self._answers = answers or Answers(monotonic)
@@ -77,7 +78,8 @@ class Intake:
             self._no_native_events,
             self._answers,
         )
-        self._admitting = Admitting(folder, ledger, log, self._answers)
+        self._admitting = Admitting(folder, ledger, log, self._answers, fresh or Fresh())
+        self._reconciling = Reconciling(self._root, ledger, log)
         self._hints: queue.Queue[str] = queue.Queue(_MOST_HINTS)
         self._scan_wanted = threading.Event()
         self._quiet: deque[Image] = deque()
@@ -115,10 +117,9 @@ class Intake:
             self._admitting.admit(image, now)
             return True
         if clock >= self._next_poll:  # before any scan: a busy folder must not starve it
-            self._next_poll = clock + min(
-                _POLL_WAITING_SECONDS, max(0.05, self._folder.settle_seconds)
-            )
             self._poll_waiting()
+            took = self._monotonic() - clock
+            self._next_poll = clock + max(_POLL_WAITING_SECONDS, 5 * took)
             if self._quiet:
                 return True
         if not self._hints.empty():
@@ -136,7 +137,7 @@ class Intake:
     def rescan(self) -> int:
         """Ask for a scan, from any thread; `scanned(number)` says when it has ended."""
         self._asked += 1
-        self._wake()
+        self.wake.set()
         return self._asked
 
     def scanned(self, number: int = 1) -> bool:
@@ -174,7 +175,7 @@ class Intake:
         from another thread than the one that steps."""
         if self._vitals.look(now):
             self._scan_wanted.set()
-            self._wake()
+            self.wake.set()
 
     # -- seeing -----------------------------------------------------------------------
 
@@ -186,14 +187,15 @@ class Intake:
                 self._hints.put_nowait(path)
         except queue.Full:
             self._scan_wanted.set()
-        self._wake()
+        self.wake.set()
 
     def _follow_hints(self, now: float) -> None:
         paths = {self._hints.get_nowait() for _ in range(self._hints.qsize())}
         try:
             with self._answers.awaited():
                 looked = [self._answered(path) for path in sorted(paths)]
-            self._take_note([found for found in looked if found is not None], now)
+            self._reconciling.take_note([found for found in looked if found is not None], now)
+            self._next_poll = -float("inf")
         except Exception:
             self._scan_wanted.set()  # the hints are spent; the scan finds the files again
             raise
@@ -242,10 +244,11 @@ class Intake:
         try:
             with self._answers.awaited():
                 anew = self._watcher.ensure()
-                entries = []
+                entries: list[Found | Unreadable] = []
                 for entry in walk(self._root, self._folder.extensions):
                     self._answers.came()
-                    entries.append(entry)
+                    if not isinstance(entry, Ignored):
+                        entries.append(entry)
                 moved = self._watcher.unsound()
         except OSError as error:
             # Nothing in it is what it was: not gone, and not to be taken in.
@@ -255,53 +258,11 @@ class Intake:
             self._settling.restart()
             return error.strerror or str(error)
         self._away_since = None
-        trouble = self._reconcile(entries, now, whole=not moved)
+        trouble = self._reconciling.reconcile(entries, now, whole=not moved)
+        self._next_poll = -float("inf")  # whatever waits is looked at next
         if self._vitals.trouble and not (trouble or anew or moved):
             self._watcher.renew()  # what could not be read was not watched either
         return trouble
-
-    def _reconcile(self, entries: list[Entry], now: float, *, whole: bool) -> str:
-        """Enter what is new or changed; returns what is wrong with the folder, if anything.
-
-        Args:
-            whole: whether what is not among the entries is not there.
-        """
-        found = [entry for entry in entries if isinstance(entry, Found)]
-        self._take_note(found, now, whole=True)
-        unreadable = [entry for entry in entries if isinstance(entry, Unreadable)]
-        if unreadable:
-            first = f"{printable(unreadable[0].path)}: {unreadable[0].reason}"
-            return f"{len(unreadable)} places can't be read, first {first}"
-        missed = self._ledger.awaited(self._stored_root)
-        if missed and not found:
-            return f"it is empty, though {missed} images in it are not measured yet"
-        if not whole:
-            return ""
-        gone = self._ledger.gone(self._stored_root, {entry.path for entry in found}, now)
-        for path in gone:
-            self._log.warning("image gone before it was read", path=printable(path))
-        return ""
-
-    def _take_note(self, files: list[Found], now: float, *, whole: bool = False) -> None:
-        """Enter what is new or changed; `whole`: the files are all there is in the folder."""
-        known = self._ledger.known(self._stored_root) if whole else {}
-        new: list[Found] = []
-        for found in files:
-            row = known.get(found.path) if whole else self._ledger.known_path(found.path)
-            action = compare(found, row)
-            if action == "new":
-                new.append(found)
-            elif action == "grown" and row is not None:
-                self._ledger.restat(row.id, found.size, found.mtime_ns)
-            elif action == "again" and row is not None:
-                self._ledger.changed_again(row.id, found.size, found.mtime_ns, now)
-        self._next_poll = -float("inf")  # whatever waits is looked at next
-        if new:
-            # In natural order, so that a backlog is worked in the order of time.
-            new.sort(key=lambda found: natural_key(found.path))
-            self._ledger.arrive(self._stored_root, [(f.path, f.size, f.mtime_ns) for f in new], now)
-            for found in new:
-                self._log.info("image seen", path=printable(found.path), bytes=found.size)
 
     def _no_native_events(self, message: str) -> None:
         self._log.warning("polling", folder=self._root, reason=message)
@@ -311,7 +272,10 @@ class Intake:
     def _poll_waiting(self) -> None:
         """Find the waiting files that have been quiet long enough."""
         clock = self._monotonic()
-        for image in self._ledger.waiting(self._stored_root):
+        waiting = self._ledger.waiting(self._stored_root)
+        if not waiting:
+            self._settling.restart()  # what is kept there is of files that vanished
+        for image in waiting:
             try:
                 with self._answers.awaited():
                     status = Path(to_real(image.path)).lstat()

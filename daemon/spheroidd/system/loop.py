@@ -42,12 +42,14 @@ class Loop:
         wake: threading.Event | None = None,
         gate: Callable[[], str] = _open_gate,
         deadline: float = _DEADLINE_SECONDS,
+        idle: float = _IDLE_SECONDS,
     ) -> None:
         """
         Args:
             wake: set by others when there may be something to do; idle waiting ends at once.
             gate: says why no step may begin now; empty: one may.
             deadline: seconds that no step takes unless something is stuck.
+            idle: seconds to rest where there is nothing to do.
         """
         self.name = name
         self.trouble = ""
@@ -59,6 +61,7 @@ class Loop:
         self._wake = wake or threading.Event()
         self._gate = gate
         self._deadline = deadline
+        self._idle = idle
         self._ending = threading.Event()
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -94,8 +97,9 @@ class Loop:
             self._began = time.monotonic()
             self._pause(self._gate())
             if self.paused or not self._guard(self._step):
-                self._wake.wait(_IDLE_SECONDS)
+                self._wake.wait(self._idle)
                 self._wake.clear()
+        self._hand_back()  # a part may have more in hand than the last step's
 
     def _pause(self, reason: str) -> None:
         if bool(reason) != bool(self.paused):

@@ -22,6 +22,7 @@ def notify(*lines: str) -> bool:
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel,
     ):
+        channel.setblocking(False)  # where nobody reads, the service must not wait for it
         # One line each, whatever it says: a file's name must not pass for a message.
         channel.sendto("\n".join(" ".join(line.split()) for line in lines).encode(), address)
         return True
