@@ -60,7 +60,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     told = problems(
         tmp_path,
         "watch:\n  - {path: a, observer: foo, settle_seconds: -1, extensions: [bmp], colour: red}\n"
-        "segmentation: {threshold: 1.5}\nmeasurement: {workers: 3}\n",
+        "segmentation: {threshold: 1.5}\nmeasurement: {workers: 99}\n",
     )
     for line in (
         "7 problems",
@@ -70,7 +70,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         "watch[0].colour is 'red': no such setting; known here are extensions,",
         "state_dir: this setting is needed",
         "segmentation.threshold is 1.5: must be less than 1",
-        "measurement.workers is 3: choose one of 'auto' or 1",
+        "measurement.workers is 99: must be auto, or a whole number from 1 to 16",
     ):
         assert line in told
 

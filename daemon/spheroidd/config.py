@@ -12,7 +12,14 @@ from zoneinfo import ZoneInfo
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
-from spheroidd.config_types import FilePath, Positive, Section, absolute, resolved
+from spheroidd.config_types import (
+    FilePath,
+    Positive,
+    Section,
+    absolute,
+    auto_or_up_to,
+    resolved,
+)
 from spheroidd.config_upkeep import Alerts, Backup, Disk, Keep, Monitor, Worker
 
 # The pipelines that ship; the first two need a model's mask.
@@ -114,7 +121,7 @@ class Segmentation(Section):
     device: Literal["auto", "cuda", "openvino", "cpu"] = "auto"
     require: bool = False
     # Of the CPU, within one run of a model; `auto`: one for each core.
-    threads: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
+    threads: Annotated[int | Literal["auto"], auto_or_up_to(1024)] = "auto"
     # What each model may take of a GPU's memory; None: as much as it needs.
     gpu_memory_gb: Positive | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -159,7 +166,7 @@ class Measurement(Section):
     objects: Literal["one", "all"] = "one"
     batch: Batch = Batch()
     # CellProfiler's processes; `auto`: by cores and memory.
-    workers: Annotated[int, Field(ge=1, le=16)] | Literal["auto"] = "auto"
+    workers: Annotated[int | Literal["auto"], auto_or_up_to(16)] = "auto"
     worker: Worker = Worker()
 
 

@@ -58,3 +58,15 @@ def resolved(path: Path) -> Path:
 
 FilePath = Annotated[Path, BeforeValidator(absolute)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def auto_or_up_to(most: int) -> BeforeValidator:
+    """`auto`, or a whole number from 1: one check for both, and so one message."""
+
+    def check(value: object) -> object:
+        whole = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
+        if value != "auto" and not whole:
+            raise ValueError(f"must be auto, or a whole number from 1 to {most}")
+        return value
+
+    return BeforeValidator(check)

@@ -98,13 +98,13 @@ def run(
 
 def _sound(folder: StateFolder, config: Config, starting: Starting) -> Database:
     """The database, looked at before anything is written to it; that may take minutes."""
+
+    def takes_a_while(seconds: int) -> None:
+        notify(f"EXTEND_TIMEOUT_USEC={seconds}000000")
+
     with starting.guard():
-        require_sound(
-            folder.database, config.backup.folder, lambda: notify("EXTEND_TIMEOUT_USEC=60000000")
-        )
-        # An upgrade of an archive of millions takes minutes.
-        notify("EXTEND_TIMEOUT_USEC=600000000")
-        return Database(folder.database)
+        require_sound(folder.database, config.backup.folder, lambda: takes_a_while(60))
+        return Database(folder.database, lambda: takes_a_while(600))
 
 
 def _life(

@@ -88,10 +88,11 @@ def test_what_is_raised_reaches_whoever_waits_and_the_others_come_through() -> N
 
 
 def test_its_threads_end() -> None:
+    before = set(threading.enumerate())  # other tests may have left theirs
     lanes = Lanes(3, lambda _image, _now: None)
     work_off(lanes, images(9))
     lanes.end()
     end = time.monotonic() + 20
-    while any(thread.name.startswith("segment ") for thread in threading.enumerate()):
+    while set(threading.enumerate()) - before:
         assert time.monotonic() < end
         time.sleep(0.01)

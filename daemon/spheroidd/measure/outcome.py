@@ -105,10 +105,9 @@ def open_batch(
         cellprofiler=cellprofiler or "unknown",
         n_images=len(images),
         folder="",
+        place=lambda number: folder.batch(plate, number),
     )
-    place = folder.batch(plate, batch_id)
-    results.place_batch(batch_id, str(place))
-    absolute = folder.root / place
+    absolute = folder.root / folder.batch(plate, batch_id)
     absolute.mkdir(parents=True, exist_ok=True)
     return batch_id, absolute
 

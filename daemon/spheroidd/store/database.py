@@ -4,7 +4,7 @@ import contextlib
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -33,8 +33,11 @@ class Database:
     As a context manager it closes itself.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, before_upgrade: Callable[[], object] = lambda: None) -> None:
         """Open (or create) the database and bring its schema up to date.
+
+        Args:
+            before_upgrade: called where an older one is to be upgraded, which may take minutes.
 
         Raises:
             StoreError: it can't be opened or written, is damaged, lies on a network file system
@@ -56,6 +59,8 @@ class Database:
             connection.execute("PRAGMA foreign_keys=ON")
             _refuse_newer(self.sql, path)
             if migrations.pending(self.sql):
+                if migrations.applied(self.sql):
+                    before_upgrade()
                 # In one transaction, so that two who upgrade at once take turns, and a kill
                 # leaves the schema as it was.
                 with self.write() as sql:

@@ -5,8 +5,9 @@ at any moment leaves either all of it or nothing.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlite_utils import Database as SqliteUtils
@@ -108,17 +109,23 @@ class Results:
         )
         return StoredSegmentation(**rows[0])
 
-    def open_batch(self, now: float, **columns: Any) -> int:
-        """Enter a batch that is about to run; returns its number."""
+    def open_batch(
+        self, now: float, *, place: Callable[[int], Path] | None = None, **columns: Any
+    ) -> int:
+        """Enter a batch that is about to run; returns its number.
+
+        Args:
+            place: where its spreadsheets lie, by that number, relative to the state folder.
+        """
         with self._db.write() as sql:
             table = sql.table("batches").insert({**columns, "started_at": timestamp(now)})
             assert isinstance(table.last_pk, int)
+            if place is not None:
+                sql.execute(
+                    "UPDATE batches SET folder = ? WHERE id = ?",
+                    (str(place(table.last_pk)), table.last_pk),
+                )
             return table.last_pk
-
-    def place_batch(self, batch_id: int, folder: str) -> None:
-        """Say where a batch's spreadsheets lie (the folder's name needs the number)."""
-        with self._db.write() as sql:
-            sql.execute("UPDATE batches SET folder = ? WHERE id = ?", (folder, batch_id))
 
     def close_batch(self, batch_id: int, outcome: str, now: float) -> None:
         """Record how a batch ended."""

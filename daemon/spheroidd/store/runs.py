@@ -1,5 +1,6 @@
 """Runs: each a way of measuring a plate, so that measuring again loses nothing of before."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -7,6 +8,7 @@ from sqlite_utils import Database as SqliteUtils
 
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.images import COLUMNS, Image
+from spheroidd.store.reader import Row
 from spheroidd.store.results import (
     MeasurementRecord,
     SegmentationRecord,
@@ -59,8 +61,7 @@ class Runs:
 
     def live(self, plate: str, recipe: Recipe, now: float) -> int:
         """The number of a plate's live run with this recipe; begun where there is none."""
-        with self._db.write() as sql:
-            return _find(sql, plate, "live", recipe) or _begin(sql, plate, "live", recipe, now)
+        return self._found_or_begun(plate, "live", recipe, now)
 
     # -- measuring again -------------------------------------------------------------------
 
@@ -70,8 +71,15 @@ class Runs:
         One that was interrupted goes on, and so does a finished one: it may lack images that
         came later or could not be measured.
         """
+        return self._found_or_begun(plate, "again", recipe, now)
+
+    def _found_or_begun(self, plate: str, kind: Kind, recipe: Recipe, now: float) -> int:
+        known = _find(self._db.rows, plate, kind, recipe)
+        if known is not None:
+            return known  # the usual case, and it takes no write lock
         with self._db.write() as sql:
-            return _find(sql, plate, "again", recipe) or _begin(sql, plate, "again", recipe, now)
+            known = _find(sql.query, plate, kind, recipe)  # another process may have begun it
+            return known if known is not None else _begin(sql, plate, kind, recipe, now)
 
     def todo(self, plate: str, run_id: int) -> list[Image]:
         """A plate's measured images that the run does not have; those it failed on come last."""
@@ -192,8 +200,10 @@ SELECT count(*) AS images, coalesce(sum(NOT EXISTS (
 """
 
 
-def _find(sql: SqliteUtils, plate: str, kind: Kind, recipe: Recipe) -> int | None:
-    rows = sql.query(
+def _find(
+    query: Callable[[str, Row], Iterable[Row]], plate: str, kind: Kind, recipe: Recipe
+) -> int | None:
+    rows = query(
         f"SELECT id FROM runs WHERE plate = :plate AND kind = :kind AND {_SAME}"  # noqa: S608
         " ORDER BY id DESC LIMIT 1",
         {"plate": plate, "kind": kind, **vars(recipe)},
