@@ -98,9 +98,6 @@ def load(model: Model, home: Path, provider: str, resources: Resources) -> Rembg
     # The pattern reserves the sum of what would fit side by side: 0.9 GB more with ISNet on the
     # CPU, and no faster.
     options.enable_mem_pattern = False
-    # Threads that spin while they wait for one another take an eighth more CPU time, from
-    # CellProfiler among others, and a busy machine is the slower for it.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A file of the user's own lies elsewhere, and rembg takes only what is under its home.
     inside = model.path.is_relative_to(home.absolute())
     try:
