@@ -126,7 +126,7 @@ def modules_cpu(state: Path) -> float:
 
 def flood(folder: Path, files: Sequence[Path], setup: Setup) -> float:
     """Seconds per image of the daemon's segmentation of a full folder: one look at each image,
-    CellProfiler waiting for all of them."""
+    CellProfiler at work beside it: it is given what there is as soon as no full batch is coming."""
     fill(folder / "export", files)
     config = configure(
         folder / "daemon",
