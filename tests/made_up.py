@@ -3,8 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as Pillow
+
 from spheroidd.intake.naming import natural_key
 from spheroidd.store.database import Database, timestamp
+from spheroidd.store.folder import StateFolder
 from spheroidd.store.images import Admission
 from spheroidd.store.ledger import Ledger
 from spheroidd.store.results import MeasurementRecord, ObjectRecord, Results, SegmentationRecord
@@ -26,6 +31,21 @@ def admission(well: str = "A1", name: str = "1.jpg", **said: Any) -> Admission:
 
 
 RECIPE = Recipe("u2netp", "md5", 0.5, None, "mask", "x")
+
+
+def segmented(db: Database, folder: StateFolder, well: str, mask: NDArray[np.uint8]) -> None:
+    """One image that waits for CellProfiler; its mask is stored as it is given, its original is
+    of one grey."""
+    ledger = Ledger(db)
+    ledger.arrive("/e", [(f"/e/P/{well}/1.jpg", 1, 1)], NOW)
+    [image] = ledger.waiting("/e")
+    ledger.admit(image.id, admission(well, timepoint=1), NOW)
+    [image] = ledger.claim("ready", NOW)
+    np.save(folder.original(image.id), np.full(mask.shape, 150, np.uint8))
+    path = folder.root / f"{well}.png"
+    Pillow.fromarray(mask).save(path)
+    record = SegmentationRecord("m", "md5", 0.5, "CPU", 0.9, 5, path.name, path.name, 0.1, "0")
+    Results(db).segmented(image, record, NOW)
 
 
 def measured(

@@ -140,6 +140,11 @@ class Segmentation(Section):
         return self.model != "none"
 
     @property
+    def cpu_threads(self) -> int | None:
+        """Within one run of a model; None: as many as the machine has for it."""
+        return None if self.threads == "auto" else self.threads
+
+    @property
     def models(self) -> tuple[str, ...]:
         """The models that masks are made with: the first, and the second if there is one."""
         if not self.enabled:

@@ -25,6 +25,7 @@ from spheroidd.segment.finding import Finder
 from spheroidd.segment.models import Model, resolve
 from spheroidd.segment.recipe import Recipe
 from spheroidd.segment.session import Session, open_session
+from spheroidd.store.folder import StateFolder
 
 
 def warm_recipe(config: Config, home: Path, log: FilteringBoundLogger) -> Recipe:
@@ -67,9 +68,9 @@ def _warm_session(model: Model, config: Config, home: Path, log: FilteringBoundL
         home=home,
         device=wanted.device,
         require=wanted.require,
-        threads=None if wanted.threads == "auto" else wanted.threads,
+        threads=wanted.cpu_threads,
         gpu_memory=int(wanted.gpu_memory_gb * 1e9) if wanted.gpu_memory_gb else None,
-        cache=config.state_dir / "cache" / "models",
+        cache=StateFolder(config.state_dir).models,
         warn=lambda message: log.warning("accelerator", model=model.name, reason=message),
         alarm=lambda message: log.error("accelerator", model=model.name, reason=message),
         inform=lambda message: log.info("device chosen", model=model.name, reason=message),

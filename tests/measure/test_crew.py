@@ -10,9 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from PIL import Image as Pillow
 
-from made_up import NOW, admission
+from made_up import NOW, segmented
 from spheroidd.measure.batches import Rule
 from spheroidd.measure.crew import Crew, free_memory, workers_for
 from spheroidd.measure.engine import Engine, worker_command
@@ -21,7 +20,7 @@ from spheroidd.measure.stage import MeasureStage, Unchecked
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
-from spheroidd.store.results import Results, SegmentationRecord
+from spheroidd.store.results import Results
 from spheroidd.store.runs import Runs
 
 Draw = Callable[..., np.ndarray]
@@ -125,16 +124,7 @@ class Bench:
             self.stages.append(MeasureStage(*parts, protocol, log, crew=crew))
 
     def segmented(self, number: int, mask: np.ndarray) -> None:
-        well = f"A{number}"
-        self.ledger.arrive("/e", [(f"/e/P/{well}/1.jpg", 1, 1)], NOW)
-        [image] = self.ledger.waiting("/e")
-        self.ledger.admit(image.id, admission(well, timepoint=1), NOW)
-        [image] = self.ledger.claim("ready", NOW)
-        np.save(self.folder.original(image.id), np.full(mask.shape, 150, np.uint8))
-        path = self.folder.root / f"{well}.png"
-        Pillow.fromarray(mask).save(path)
-        record = SegmentationRecord("m", "md5", 0.5, "CPU", 0.9, 5, path.name, path.name, 0.1, "0")
-        self.results.segmented(image, record, NOW)
+        segmented(self.database, self.folder, f"A{number}", mask)
 
     def work(self, meanwhile: Callable[[], None] = lambda: None) -> None:
         """Both stages until all is measured; `meanwhile` comes when only the first works."""

@@ -13,9 +13,8 @@ from typing import Any
 import numpy as np
 import poisoned_worker
 import pytest
-from PIL import Image as Pillow
 
-from made_up import NOW, admission
+from made_up import NOW, segmented
 from spheroidd.measure.batches import Rule
 from spheroidd.measure.engine import WORKER, Engine, worker_command
 from spheroidd.measure.outcome import Protocol
@@ -24,7 +23,7 @@ from spheroidd.measure.supervision import Limits
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.ledger import Ledger
-from spheroidd.store.results import Results, SegmentationRecord
+from spheroidd.store.results import Results
 from spheroidd.store.runs import Runs
 
 Draw = Callable[..., np.ndarray]
@@ -63,15 +62,7 @@ class Bench:
 
     def segmented(self, well: str, mask: np.ndarray) -> None:
         """An image that waits for CellProfiler; its mask is stored as it is given, uint8."""
-        self.ledger.arrive("/e", [(f"/e/P/{well}/1.jpg", 1, 1)], NOW)
-        [image] = self.ledger.waiting("/e")
-        self.ledger.admit(image.id, admission(well, timepoint=1), NOW)
-        [image] = self.ledger.claim("ready", NOW)
-        np.save(self.folder.original(image.id), np.full(mask.shape, 150, np.uint8))
-        path = self.folder.root / f"{well}.png"
-        Pillow.fromarray(mask).save(path)
-        record = SegmentationRecord("m", "md5", 0.5, "CPU", 0.9, 5, path.name, path.name, 0.1, "0")
-        self.results.segmented(image, record, NOW)
+        segmented(self.database, self.folder, well, mask)
 
     def work(self, until: Callable[[], bool], pace: float = 0.05) -> None:
         """Steps with invented times, so many seconds apart, until it is so."""

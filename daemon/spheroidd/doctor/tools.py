@@ -71,7 +71,7 @@ def _speed_of(name: str, here: Installation) -> Finding:
             resolve(name, here.home),
             home=here.home,
             device=wanted.device,
-            threads=None if wanted.threads == "auto" else wanted.threads,
+            threads=wanted.cpu_threads,
             warn=said.append,
             inform=chosen.append,
         )

@@ -55,7 +55,7 @@ class Unchecked(Protocol):
 class MeasureStage:
     """Feeds one worker. Where there are several, each has a stage, and these have one `crew`.
 
-    `more_coming` says whether anything is on its way; if not, no batch need wait.
+    `more_coming` says whether a full batch is on its way; if not, none need wait.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - the stores, and what differs by stage

@@ -76,6 +76,11 @@ class StateFolder:
         return self.root / "handover"
 
     @property
+    def models(self) -> Path:
+        """Models compiled for this machine, and the trials that chose where they run."""
+        return self.root / "cache" / "models"
+
+    @property
     def scratch(self) -> Path:
         """The worker's own temporary folder, emptied when it starts."""
         return self.root / "tmp" / "cellprofiler"

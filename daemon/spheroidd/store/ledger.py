@@ -37,7 +37,7 @@ class Ledger(Arrivals):
             plate: of this plate only.
             suspects: only images whose last try went wrong (True), or never did (False).
         """
-        condition = "state = :state AND claimed_at IS NULL"
+        condition = f"state = '{state}' AND claimed_at IS NULL"  # literal: as the indexes say
         if plate is not None:
             condition += " AND plate = :plate"
         if suspects is not None:
@@ -48,7 +48,7 @@ class Ledger(Arrivals):
                 f" (SELECT id FROM images WHERE {condition}"
                 " ORDER BY attempts, backlog, id LIMIT :limit)"
                 f" RETURNING {COLUMNS}",
-                {"at": timestamp(now), "state": state, "plate": plate, "limit": limit},
+                {"at": timestamp(now), "plate": plate, "limit": limit},
             )
             return sorted((Image(**row) for row in rows), key=lambda image: image.id)
 
