@@ -40,7 +40,8 @@ from spheroidd.measure.quality import FLAGS
 from spheroidd.monitor.look import Look
 from spheroidd.report.export import export_csv
 from spheroidd.report.status import snapshot
-from spheroidd.store import reading, reviewing
+from spheroidd.store import listing, picture, reading, reviewing, viewing
+from spheroidd.store.changes import changes_since, newest
 from spheroidd.store.database import Database
 from spheroidd.store.health import Health
 from spheroidd.store.histories import Histories
@@ -49,6 +50,7 @@ from spheroidd.store.ledger import Ledger
 from spheroidd.store.reader import Reader
 from spheroidd.store.results import Results
 from spheroidd.store.sights import Sights
+from spheroidd.web.curves import Curves
 
 KNOWN = 100_000  # files in the tree that is scanned
 TIMES = 7
@@ -57,6 +59,7 @@ TARGETS = {  # milliseconds, at a million images
     "status": 300,
     "claim: ready": 5,
     "claim: segmented, of one plate": 5,
+    "web: the large plate's view": 300,
 }
 SCAN_TARGET = (5.0, 150.0)  # seconds, MB
 console = Console()
@@ -183,6 +186,11 @@ def questions(archive: Archive) -> Iterator[tuple[str, Ask]]:
     def export(_: Database, reader: Reader) -> Callable[[], Any]:
         return lambda: export_csv(reader, io.StringIO(), plate_as_stored(reader, plate))
 
+    def curves(_: Database, reader: Reader) -> Callable[[], Any]:
+        held = Curves(lambda: contextlib.nullcontext(reader))
+        held.view_json(large)
+        return lambda: held.view_json(large)
+
     yield "growth of one plate", lambda _, r: lambda: reading.growth(r, plate)
     yield "growth of the large plate", lambda _, r: lambda: reading.growth(r, large)
     yield "export of one plate", export
@@ -212,6 +220,19 @@ def questions(archive: Archive) -> Iterator[tuple[str, Ask]]:
         "review: what is flagged",
         (lambda _, r: lambda: reviewing.flagged(r, reviewing.Selection())),
     )
+    yield "web: the large plate's view", curves
+    yield (
+        "web: the large plate's view, first",
+        lambda _, r: lambda: Curves(lambda: contextlib.nullcontext(r)).view_json(large),
+    )
+    yield "web: curves of one well", lambda _, r: lambda: list(viewing.points(r, large, ["H12"]))
+    yield "web: frames of one well", lambda _, r: lambda: viewing.well_frames(r, large, "H12")
+    yield "web: what changed", lambda _, r: lambda: changes_since(r, newest(r))
+    yield "web: which plates run", lambda _, r: lambda: viewing.paces(r, now)
+    yield "web: a page of images", lambda _, r: lambda: listing.images(r, large)
+    yield "web: an image", lambda _, r: lambda: picture.image(r, 5000)
+    yield "web: an image's story", lambda _, r: lambda: picture.story(r, 5000)
+    yield "web: what people settled", lambda _, r: lambda: listing.review_events(r, plate)
 
 
 def at_start(db: Database) -> Iterator[tuple[str, Callable[[], Any]]]:

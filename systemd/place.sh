@@ -1,5 +1,5 @@
 #!/bin/sh
-# The unit, its drop-ins and a first configuration into their places; install.sh calls it.
+# The units, their drop-ins and a first configuration into their places; install.sh calls it.
 #   place.sh PREFIX [DESTDIR]
 set -eu
 prefix=$1 destdir=${2-}
@@ -7,8 +7,10 @@ cd "$(dirname "$0")/.."
 system=$destdir/etc/systemd/system
 documents=$destdir$prefix/share/doc/spheroidd
 mkdir -p "$system" "$destdir/etc/spheroidd" "$documents/drop-ins"
-sed "s|/opt/spheroidd|$prefix|g" systemd/spheroidd.service > "$system/spheroidd.service"
-cp README.md "$documents/"
+for one in systemd/*.service; do
+    sed "s|/opt/spheroidd|$prefix|g" "$one" > "$system/${one##*/}"
+done
+cp README.md docs/web.md "$documents/"
 for one in systemd/drop-ins/*.conf; do
     sed "s|/opt/spheroidd|$prefix|g" "$one" > "$documents/drop-ins/${one##*/}"
 done

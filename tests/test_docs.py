@@ -53,13 +53,13 @@ def test_links_and_pictures_are_there() -> None:
 
 
 def test_the_example_names_every_setting() -> None:
-    from spheroidd import config, config_upkeep
+    from spheroidd import config, config_upkeep, config_web
     from spheroidd.config_types import Section
 
     text = (REPOSITORY / "config.example.yaml").read_text()
     sections = [
         section
-        for module in (config, config_upkeep)
+        for module in (config, config_upkeep, config_web)
         for section in vars(module).values()
         if isinstance(section, type) and issubclass(section, Section)
     ]
@@ -77,6 +77,7 @@ def test_the_growth_columns_in_the_readme_are_the_views() -> None:
 # Projects and standards that are cited; a registry or a mirror must not come among them.
 CITED = {
     "cellprofiler.org",
+    "onnxruntime.ai",
     "github.com",
     "keepachangelog.com",
     "semver.org",

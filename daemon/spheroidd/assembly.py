@@ -147,7 +147,11 @@ def _segment_stage(
         patience.read,
         recipe,
         log,
-        Flow(newest_first=config.segmentation.backlog == "newest", segmented=segmented),
+        Flow(
+            lanes=recipe.lanes,
+            newest_first=config.segmentation.backlog == "newest",
+            segmented=segmented,
+        ),
     )
     if again := stage.redo_incomplete(time.time()):
         log.warning("segmented under another configuration; done again", images=again)

@@ -21,6 +21,7 @@ from spheroidd.config_types import (
     resolved,
 )
 from spheroidd.config_upkeep import Alerts, Backup, Disk, Keep, Monitor, Worker
+from spheroidd.config_web import Web
 
 # The pipelines that ship; the first two need a model's mask.
 PIPELINES = ("mask", "white-background", "threshold")
@@ -122,6 +123,8 @@ class Segmentation(Section):
     require: bool = False
     # Of the CPU, within one run of a model; `auto`: one for each core.
     threads: Annotated[int | Literal["auto"], auto_or_up_to(1024)] = "auto"
+    # On a GPU: TensorRT where it is installed and draws the same map.  Minutes at the first start.
+    tensorrt: bool = False
     # What each model may take of a GPU's memory; None: as much as it needs.
     gpu_memory_gb: Positive | None = None
     threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -233,6 +236,7 @@ class Config(Section):
     keep: Keep = Keep()
     alerts: Alerts = Alerts()
     monitor: Monitor = Monitor()
+    web: Web = Web()
     logging: Logging = Logging()
 
     @field_validator("watch")

@@ -68,6 +68,7 @@ def _warm_session(model: Model, config: Config, home: Path, log: FilteringBoundL
         home=home,
         device=wanted.device,
         require=wanted.require,
+        tensorrt=wanted.tensorrt,
         threads=wanted.cpu_threads,
         gpu_memory=int(wanted.gpu_memory_gb * 1e9) if wanted.gpu_memory_gb else None,
         cache=StateFolder(config.state_dir).models,

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from accelerated import Gpu
 
 from spheroidd.segment import models
-from spheroidd.segment.session import RembgSession, open_session
+from spheroidd.segment.session import RembgSession, Session, open_session
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +46,9 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     def nested(field: int, value: bytes) -> bytes:
         return varint(field << 3 | 2) + varint(len(value)) + value
 
-    def write(operator: str, side: int, *, half: bool = False) -> Path:
-        dimensions = b"".join(nested(1, number(1, size)) for size in (1, 3, side, side))
+    def write(operator: str, side: int, *, half: bool = False, batches: bool = False) -> Path:
+        dimensions = nested(1, nested(2, b"N") if batches else number(1, 1))
+        dimensions += b"".join(nested(1, number(1, size)) for size in (3, side, side))
         tensor = number(1, 10 if half else 1) + nested(2, dimensions)
 
         def value(name: bytes) -> bytes:
@@ -60,3 +63,29 @@ def onnx_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, onnx_file: Callable[..., Path]) -> models.Model:
+    """For what does not depend on the masks: it is there at once."""
+    return models.resolve(str(onnx_file("Sigmoid", 320)), tmp_path)
+
+
+@pytest.fixture
+def tiny_in_batches(tmp_path: Path, onnx_file: Callable[..., Path]) -> models.Model:
+    return models.resolve(str(onnx_file("Sigmoid", 320, batches=True)), tmp_path)
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> Gpu:
+    return Gpu(monkeypatch)
+
+
+@pytest.fixture
+def on_gpu(gpu: Gpu, u2netp: models.Model, home: Path, told: list[str]) -> Callable[..., Session]:
+    def opened(model: models.Model = u2netp, **options: Any) -> Session:
+        return open_session(
+            model, home=home, **{"warn": pytest.fail, "alarm": told.append, **options}
+        )
+
+    return opened

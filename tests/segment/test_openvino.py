@@ -34,11 +34,6 @@ def opened(u2netp: models.Model, home: Path) -> OpenVinoSession:
 
 
 @pytest.fixture
-def tiny(tmp_path: Path, onnx_file: Callable[..., Path]) -> models.Model:
-    return models.resolve(str(onnx_file("Sigmoid", 320)), tmp_path)
-
-
-@pytest.fixture
 def trials(monkeypatch: pytest.MonkeyPatch) -> list[Trial]:
     """Those that are held."""
     held: list[Trial] = []

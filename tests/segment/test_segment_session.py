@@ -2,18 +2,15 @@
 
 import os
 import shutil
-import threading
-import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 import pytest
 import rembg
+from accelerated import LOST, OUT_OF_MEMORY, Hours, again
 from onnxruntime.capi import onnxruntime_pybind11_state as onnx_errors
 from PIL import Image
 
@@ -23,7 +20,7 @@ from spheroidd.segment.accelerator import RETRY_SECONDS
 from spheroidd.segment.finding import Finder
 from spheroidd.segment.mask import on_white
 from spheroidd.segment.recipe import Recipe
-from spheroidd.segment.session import RembgSession, Session, open_session
+from spheroidd.segment.session import RembgSession, open_session
 
 NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
 
@@ -219,98 +216,6 @@ def test_output_that_is_no_probability_is_an_error(
 
 
 # -- an accelerator that fails in mid-run -----------------------------------------------------
-
-OUT_OF_MEMORY = onnx_errors.RuntimeException(
-    "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv "
-    "node. BFCArena::AllocateRawInternal Available memory of 0 is smaller than requested bytes"
-)
-LOST = onnx_errors.Fail(
-    "[ONNXRuntimeError] : 1 : FAIL : CUDA failure 719: unspecified launch failure ; GPU=0"
-)
-
-
-def again(error: Exception) -> Exception:
-    """One like it; an exception that is raised keeps all that its traceback leads to."""
-    return type(error)(*error.args)
-
-
-class Gpu:
-    """Every session that is opened for CUDA runs on the real CPU, says CUDA, and fails when told.
-
-    That is the seam: rembg's `new_session`, where onnxruntime would begin to use the device.
-    """
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.failures: list[Exception] = []  # of the next runs
-        self.gone = False  # it fails every time
-        self.slow = 0.0  # seconds more for each run
-        self.running: list[int] = []
-        self.opened = 0
-        self.alive: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.at_once = 0  # the most sessions that were there at a time
-        self._real = rembg.new_session
-        offered = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-        monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: offered)
-        monkeypatch.setattr(rembg, "new_session", self._new_session)
-
-    def _new_session(self, name: str, *, providers: list[str], **options: Any) -> Any:
-        session = self._real(name, providers=["CPUExecutionProvider"], **options)
-        if providers[0][0] == "CUDAExecutionProvider":
-            self.opened += 1
-            session.inner_session = OnGpu(session.inner_session, self)
-            self.alive.add(session.inner_session)
-            self.at_once = max(self.at_once, len(self.alive))
-        return session
-
-
-class OnGpu:
-    def __init__(self, inner: Any, gpu: Gpu) -> None:
-        self._inner, self._gpu = inner, gpu
-
-    def get_providers(self) -> list[str]:
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
-
-    def run_with_iobinding(self, *arguments: Any) -> None:
-        self._gpu.running.append(threading.get_ident())
-        assert len(self._gpu.running) == 1, "runs take turns"
-        try:
-            time.sleep(self._gpu.slow)
-            if self._gpu.gone:
-                raise again(LOST)
-            if self._gpu.failures:
-                raise again(self._gpu.failures.pop())
-            self._inner.run_with_iobinding(*arguments)
-        finally:
-            self._gpu.running.pop()
-
-
-class Hours:
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def gpu(monkeypatch) -> Gpu:
-    return Gpu(monkeypatch)
-
-
-@pytest.fixture
-def on_gpu(gpu, u2netp, home, told, monkeypatch) -> Callable[..., Session]:
-    def opened(model: models.Model = u2netp, **options: Any) -> Session:
-        return open_session(model, home=home, warn=pytest.fail, alarm=told.append, **options)
-
-    return opened
-
-
-@pytest.fixture
-def tiny(tmp_path, onnx_file) -> models.Model:
-    """For what does not depend on the masks: it is there at once."""
-    return models.resolve(str(onnx_file("Sigmoid", 320)), tmp_path)
 
 
 @pytest.mark.parametrize("error", [OUT_OF_MEMORY, LOST], ids=["out of memory", "lost"])

@@ -15,7 +15,8 @@ import pytest
 
 from made_up import NOW, admission, measured
 from spheroidd.report.status import snapshot
-from spheroidd.store import reading, reviewing, run_reading
+from spheroidd.store import listing, picture, reading, reviewing, run_reading, viewing
+from spheroidd.store.changes import changes_since, newest
 from spheroidd.store.database import Database
 from spheroidd.store.health import Health
 from spheroidd.store.histories import Histories
@@ -183,6 +184,31 @@ QUESTIONS: dict[str, Ask] = {
     "names of wells": read(reviewing.wells),
     "what waits for review": read(lambda reader: reviewing.flagged(reader, reviewing.Selection())),
     "of one plate": read(lambda reader: reviewing.flagged(reader, reviewing.Selection("P"))),
+    # for pages and API
+    "the newest change": read(newest),
+    "what changed": read(lambda reader: changes_since(reader, 0)),
+    "curves of a plate": read(lambda reader: list(viewing.points(reader, "P"))),
+    "curves of wells": read(lambda reader: list(viewing.points(reader, "P", ["A1", "A2"]))),
+    "ends of curves": read(lambda reader: viewing.latest(reader, [1, 2])),
+    "the start of a plate": read(lambda reader: viewing.plate_start(reader, "P")),
+    "every name of a plate": read(viewing.plate_names),
+    "every name of a well": read(lambda reader: viewing.well_names(reader, "P")),
+    "growth of a well": read(lambda reader: viewing.growth(reader, "P", "A1")),
+    "plates whose images come": read(lambda reader: viewing.paces(reader, NOW)),
+    "all of a well": read(lambda reader: viewing.well_frames(reader, "P", "A1")),
+    "an image": read(lambda reader: picture.image(reader, 1)),
+    "an image's story": read(lambda reader: picture.story(reader, 1)),
+    "an image's pictures": read(lambda reader: picture.pictures(reader, 1)),
+    "what can be chosen": read(lambda reader: picture.candidates(reader, [1, 2])),
+    **{
+        f"images: {where}, {state}": read(partial(listing.images, plate=where, state=state))
+        for where in (None, "P")
+        for state in (None, *listing.STATES)
+    },
+    "images of a well": read(lambda reader: listing.images(reader, "P", "A1", "measured")),
+    "what people settled": read(listing.review_events),
+    "what people settled of a well": read(lambda r: listing.review_events(r, "P", "A1")),
+    "alerts": read(listing.alerts),
     "live work": read(lambda reader: run_reading.live_work(reader, NOW)),
     # at the start of a daemon
     "what is in hand": lambda db: Ledger(db).recover(after_a_kill=True),

@@ -4,7 +4,7 @@
 real migrations up to it, a few rows in every table.  With the next migration, the schema that
 was released before it gets a file of its own:
 
-    python tests/store/schemas/make.py m004_archive
+    python tests/store/schemas/make.py m005_changes
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from spheroidd.store.schema import migrations
 
 SCHEMAS = Path(__file__).with_name("schemas")
 KNOWN = [migration.name for migration in migrations.pending(SqliteUtils(memory=True))]
-OLD = KNOWN[:3]
+OLD = KNOWN[:4]
 UPGRADE = "import sys; from pathlib import Path; from spheroidd.store.database import Database\n"
 
 

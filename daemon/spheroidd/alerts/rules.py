@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 
 from spheroidd.alerts import words
-from spheroidd.alerts.pace import Pace, pace_of
 from spheroidd.alerts.seen import (
     Found,
     Snapshot,
@@ -16,6 +15,7 @@ from spheroidd.alerts.seen import (
     kind_of,
 )
 from spheroidd.store.alerting import Alert, PreviousEnd
+from spheroidd.store.pace import Pace, pace_of
 from spheroidd.store.paths import printable
 from spheroidd.store.sights import PlateTimes, WellEnd
 

@@ -24,6 +24,7 @@ from spheroidd.cli import (
     review,
     run,
     runs,
+    web,
 )
 from spheroidd.cli.terminal import complain, say
 from spheroidd.errors import SpheroiddError
@@ -70,6 +71,7 @@ look.add_to(app)
 remeasure.add_to(app)
 runs.add_to(app)
 review.add_to(app)
+web.add_to(app)
 backup.add_to(app)
 alerts.add_to(app)
 models.add_to(app)

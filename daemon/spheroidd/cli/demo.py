@@ -2,6 +2,7 @@
 
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.table import Table
@@ -24,6 +25,7 @@ from spheroidd.store.reader import Reader, Row
 
 _HOURS_PER_FRAME = 24.0
 _PIXEL_SIZE_UM = 1.5
+_PORT = 8765
 _INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)  # Ctrl-C reaches the instrument too
 _CONFIG = """\
 # Written by `spheroidd demo`; a real one starts from config.example.yaml.
@@ -92,15 +94,17 @@ def demo(
     config_file = _prepare(to, model)
     settings = load(config_file)
     tell(f"The demo segments with {model}; the default for real work is isnet-general-use.")
-    with (to / "spheroidd.log").open("w", encoding="utf-8") as stream:
+    with (to / "spheroidd.log").open("w", encoding="utf-8") as stream, _page(config_file, stream):
         log = open_log("info", "json", stream)
         with _instrument(to / "export") as finished, _progress(settings.state_dir):
             code = service.run(lambda: settings, installation_home(), log, finished)
             complete = finished()  # asked here: leaving the block ends the instrument
-    if not complete:
-        tell("interrupted; `make demo` starts afresh")
-        raise typer.Exit(1)
-    _report(to)
+        if not complete:
+            tell("interrupted; `make demo` starts afresh")
+            raise typer.Exit(1)
+        _report(to)
+        if sys.stdin.isatty():
+            err.input("the page stays open; Enter ends it ")
     raise typer.Exit(code)
 
 
@@ -135,6 +139,24 @@ def _instrument(export: Path) -> Iterator[Callable[[], bool]]:
 
         try:
             yield finished
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def _page(config_file: Path, log: TextIO) -> Iterator[None]:
+    """The page beside the daemon, as in real use; it opens once the database is there."""
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", _PORT))
+        except OSError:  # somebody else's
+            probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "spheroidd", "web", "-c", str(config_file)]
+    with subprocess.Popen([*command, "--port", str(port)], stderr=log) as process:
+        tell(f"Watch it in a browser: http://127.0.0.1:{port}/")
+        try:
+            yield
         finally:
             process.terminate()
 
@@ -191,7 +213,7 @@ def _report(to: Path) -> None:
         say(f"outlines of {plate}: {sheet.resolve()}")
     say(f"{len(rows)} of {len(truths)} images measured; everything is in {to}/")
     say(f"growth curves: {picture.resolve()}")
-    say(f"next: {sys.argv[0]} status -c {to / 'config.yaml'}")
+    say(f"next: {sys.argv[0]} web -c {to / 'config.yaml'}")
 
 
 def _comparison(wells: dict[tuple[str, str], list[tuple[Row, Any]]]) -> Table:

@@ -97,6 +97,8 @@ def write_outline(path: Path, original: NDArray[np.uint8], labels: Labels) -> No
             picture.save(file, format="JPEG", quality=_QUALITY, subsampling=0)
             file.flush()
             os.fsync(file.fileno())  # the database will say that it is there
+        # `store.files.whole` would sync the folder, too: one wait for the disk more an image, so
+        # that a power cut can't take the name away.  No area depends on this picture.
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)

@@ -2,11 +2,12 @@
 
 import csv
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TextIO
 
 from spheroidd.errors import SpheroiddError
-from spheroidd.store.reader import Reader
+from spheroidd.store.reader import Reader, Row
 from spheroidd.store.reading import GROWTH_COLUMNS, growth
 
 
@@ -16,10 +17,15 @@ def export_csv(reader: Reader, stream: TextIO, plate: str | None = None) -> int:
     Empty cells are values that are not there (no pixel size, say), never zero.
     """
     rows = growth(reader, plate)
+    write_csv(rows, stream)
+    return len(rows)
+
+
+def write_csv(rows: Iterable[Row], stream: TextIO) -> None:
+    """The same, of rows of the view `growth`."""
     writer = csv.DictWriter(stream, GROWTH_COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return len(rows)
 
 
 def export_file(reader: Reader, path: Path, plate: str | None = None) -> int:

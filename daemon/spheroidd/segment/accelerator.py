@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 # Between two tries to get a failing accelerator back, each of which loads the model.
 RETRY_SECONDS = 600.0
 
-_LOOK_AT = {"CUDA": "Look at `nvidia-smi` and the kernel's log"}
+_LOOK_AT = dict.fromkeys(("CUDA", "TensorRT"), "Look at `nvidia-smi` and the kernel's log")
 
 # A session on the accelerator, or None and why there is none.
 Reopen = Callable[[], tuple["Session | None", str]]
@@ -60,6 +60,7 @@ class AcceleratedSession:
         """
         self.model = session.model
         self.provider = self._name = session.provider
+        self.most_at_once = session.most_at_once
         self.trouble = ""
         self._session: Session | None = session
         self._reopen = reopen

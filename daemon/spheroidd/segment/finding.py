@@ -35,7 +35,6 @@ class Finding:
 
     Attributes:
         mask: bool, H×W.
-        alpha: float32, H×W; how much of each pixel the white-background image shows.
         peak: the largest raw probability, 0 to 1.
         evidence: numbers by name, for flags: `mean_probability` within the mask,
             `uncertain_share` (pixels between 0.1 and 0.9, per pixel of the mask), `agreement`
@@ -43,12 +42,25 @@ class Finding:
             look that is nearest to it), `darkness` and `texture` (see `objects`),
             `ghosts` (objects left out), `looks` (runs of a model), `focus`, `background`
             (median grey value around the objects).
+        field: float32, H×W; what the mask was cut out of.
+        threshold: where that was.
     """
 
     mask: Mask
-    alpha: Field
     peak: float
     evidence: dict[str, float]
+    field: Field
+    threshold: float
+
+    @property
+    def alpha(self) -> Field:
+        """float32, H×W: how much of each pixel the white-background image shows.
+
+        Nothing of what was left out; where nothing was found, nothing at all.
+        """
+        if not self.mask.any():
+            return np.zeros_like(self.field)
+        return np.where(self.mask | (self.field <= self.threshold), self.field, np.float32(0))
 
 
 @dataclass(frozen=True)
@@ -73,6 +85,11 @@ class Finder:
         sessions = (self.first, self.second) if self.second else (self.first,)
         return "; ".join(filter(None, (session.trouble for session in sessions)))
 
+    @property
+    def most_at_once(self) -> int:
+        """How many images in hand keep its models busy, see `Session`."""
+        return max(one.most_at_once for one in (self.first, self.second) if one)
+
     def find(self, image: Pixels) -> Finding:
         """Find the objects on an image.
 
@@ -89,22 +106,22 @@ class Finder:
         probability = self.first.probabilities(image)
         objects = objects_of(probability, self.threshold, picture)
         evidence = {"looks": 1.0}
-        mask, alpha = objects.mask, probability
+        mask, field = objects.mask, probability
         if self.refine and _asks_for_more(probability, objects):
             again = _Again(self, image, picture)
             probability, seen, opinions = again.look(probability, objects)
             evidence |= seen
             objects = objects_of(probability, self.threshold, picture)
-            mask, alpha = objects.mask, probability
+            mask, field = objects.mask, probability
             if seen.get("agreement", 0.0) < _AGREED:
-                mask, alpha = _redrawn(grey, probability, objects, self.threshold)
+                mask, field = _redrawn(grey, probability, objects, self.threshold)
             if "agreement" in seen:
                 evidence["confirmed"] = max(_overlap(mask, opinion) for opinion in opinions)
         if self.dense and mask.any():
             mask = dense_parts(picture, mask)
         evidence |= _certainty(probability, mask)
         evidence |= _looks_of(objects, grey, picture, mask)
-        return Finding(mask, _kept(alpha, mask, self.threshold), objects.peak, evidence)
+        return Finding(mask, objects.peak, evidence, field, self.threshold)
 
 
 def _asks_for_more(probability: Field, objects: Objects) -> bool:
@@ -233,10 +250,3 @@ def _median_around(grey: Pixels, mask: Mask) -> float:
     below, total = np.cumsum(counts), int(counts.sum())
     middle = np.searchsorted(below, [(total - 1) // 2, total // 2], side="right")
     return float(middle.mean())
-
-
-def _kept(alpha: Field, mask: Mask, threshold: float) -> Field:
-    """Nothing of what was left out shows; where nothing was found, nothing shows at all."""
-    if not mask.any():
-        return np.zeros_like(alpha)
-    return np.where(mask | (alpha <= threshold), alpha, np.float32(0))

@@ -1,5 +1,6 @@
 """What every mask is made with, and the making of one."""
 
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from spheroidd.store.results import SegmentationRecord, StoredSegmentation
 
 # Counts up whenever the same model would give another mask than before.
 _EDITION = 1
+_LANES = 2  # while the model has one image, the next is read and the last one written
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,13 @@ class Recipe:
     finder: Finder | None
     version: str
     white: bool = True
+
+    @property
+    def lanes(self) -> int:
+        """How many images to have in hand at once: on a GPU as many as feed it, or there are
+        cores; else two."""
+        most = self.finder.most_at_once if self.finder else 1
+        return max(_LANES, min(most, len(os.sched_getaffinity(0))))
 
     @property
     def refinement(self) -> str | None:

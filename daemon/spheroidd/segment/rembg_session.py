@@ -7,6 +7,7 @@ Here only the model's first output is computed, and taken as it is.
 
 import ctypes
 import warnings
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spheroidd.errors import ModelError
-from spheroidd.segment.accelerator import RunFailedError
+from spheroidd.segment.accelerator import RunFailedError, Tell
+from spheroidd.segment.batching import Batches
 from spheroidd.segment.rembg_home import rembg_home
 from spheroidd.segment.specimen import specimen
 from spheroidd.segment.stock import Model
@@ -25,7 +27,13 @@ from spheroidd.segment.warm_model import WarmModel
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
-_NAMES = {CPU: "CPU", CUDA: "CUDA", "TensorrtExecutionProvider": "TensorRT"}
+TENSORRT = "TensorrtExecutionProvider"
+_NAMES = {CPU: "CPU", CUDA: "CUDA", TENSORRT: "TensorRT"}
+# Images in a batch on a GPU: more would take memory and win little.
+MOST = 8
+# How far apart the same image's two maps may be that were computed alone and in a batch; see
+# `trial`, which bears as much.
+_FAR = 0.05
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,20 @@ class Resources:
 
 
 class RembgSession(WarmModel):
-    """A rembg session kept warm.  Threads may share it."""
+    """A rembg session kept warm.  Threads may share it.
 
-    def __init__(self, model: Model, rembg_session: Any) -> None:
+    On a GPU the inputs of several threads are run as one batch where the model's graph allows
+    it: see `batching`.  On the CPU a batch takes as long as its images one by one.
+    """
+
+    def __init__(
+        self, model: Model, rembg_session: Any, warn: Tell, *, max_batch: int | None = None
+    ) -> None:
+        """
+        Args:
+            warn: told, in one line, when images are run in smaller batches than was wanted.
+            max_batch: images in one run, a power of two; None: what is good for the device.
+        """
         import onnxruntime  # noqa: PLC0415
 
         inner = rembg_session.inner_session
@@ -60,15 +79,57 @@ class RembgSession(WarmModel):
             _NAMES.get(active, active.removesuffix("ExecutionProvider")),
             half=self._input.type == "tensor(float16)",
         )
+        self.most_at_once = max_batch or (MOST if active in (CUDA, TENSORRT) else 1)
+        self._batches: Batches | None = None
+        if self.most_at_once > 1 and self.takes_batches:
+            about = f"{model.name} on {self.provider}"
+            self._batches = Batches(self.most_at_once, lambda line: warn(f"{about}: {line}"))
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the graph says so; many were made for one image at a time."""
+        return not isinstance(self._input.shape[0], int)
+
+    @property
+    def input(self) -> tuple[str, tuple[int, ...]]:
+        """The name of the model's input, and its shape for one image."""
+        return self._input.name, self._feed(specimen()).shape
+
+    def remarks(self) -> list[str]:
+        """As `WarmModel.remarks`."""
+        if self.most_at_once == 1 or self.takes_batches:
+            return super().remarks()
+        one = f"{self.model.name} takes one image at a time: its graph was made for no more"
+        return [*super().remarks(), one]
+
+    def warm_up(self) -> None:
+        """Run it once, and in every size of a batch, so that the first images find it warm.
+
+        Raises:
+            ModelError: it does not run.
+        """
+        # Not by `raw`: an error that went from thread to thread is in a circle with this session,
+        # whose memory must be free at once where it can't be used.
+        self._map(self._run(self._feed(specimen())))
+        if self._batches:
+            pictures = specimen(), np.full_like(specimen(), 128)
+            self._batches.try_out([self._feed(one) for one in pictures], self._run, self._same)
+
+    def _same(self, one: NDArray[Any], other: NDArray[Any]) -> bool:
+        return bool(np.abs(self._map(one) - self._map(other)).max() <= _FAR)
 
     def _first_output(self, feed: NDArray[Any]) -> NDArray[Any]:
-        # Bound, so that a GPU's copies, there and back, need no turn: the next image's input
-        # travels while this one is computed.  On the CPU nothing is copied.
+        return self._batches.output_of(feed, self._run) if self._batches else self._run(feed)
+
+    def _run(self, feed: NDArray[Any], begun: Callable[[], None] = lambda: None) -> NDArray[Any]:
+        # Bound, so that a GPU's input travels before its turn, while another one is computed.  On
+        # the CPU nothing is copied.
         try:
             bound = self._inner.io_binding()
             bound.bind_cpu_input(self._input.name, feed)
             bound.bind_output(self._output)
             with self._turn:
+                begun()
                 self._inner.run_with_iobinding(bound, self._options)
             [output] = bound.copy_outputs_to_cpu()
             return np.asarray(output)
@@ -79,12 +140,23 @@ class RembgSession(WarmModel):
             raise kind(f"{self.model.name} failed on {self.provider}: {error}") from error
 
 
-def load(model: Model, home: Path, provider: str, resources: Resources) -> RembgSession:
+def load(
+    model: Model,
+    home: Path,
+    provider: str,
+    resources: Resources,
+    *,
+    warn: Tell,
+    before: Sequence[tuple[str, dict[str, Any]]] = (),
+    max_batch: int | None = None,
+) -> RembgSession:
     """Make a session and run it once, so that the first image finds it warm.
 
     Args:
         home: the program's data home.
         provider: onnxruntime's name; it may fall back to the CPU, see the session's `provider`.
+        warn, max_batch: see `RembgSession`.
+        before: providers that come before it, and their options.
 
     Raises:
         ModelError: it can't be loaded, or does not run.
@@ -114,16 +186,16 @@ def load(model: Model, home: Path, provider: str, resources: Resources) -> Rembg
             raw = rembg.new_session(
                 model.session,
                 sess_opts=options,
-                providers=_providers(provider, resources),
+                providers=[*before, *_providers(provider, resources)],
                 model_path=str(model.path),
             )
     except Exception as error:  # onnxruntime's exceptions share no narrower class
         # rembg's own warning of a fall-back can't print a provider that has options.
-        why = "it did not start" if isinstance(error, TypeError) and provider == CUDA else error
+        why = "it did not start" if isinstance(error, TypeError) and provider != CPU else error
         raise ModelError(f"{model.name} could not be loaded: {why}") from error
     return_memory()
-    session = RembgSession(model, raw)
-    session.raw(specimen())
+    session = RembgSession(model, raw, warn, max_batch=max_batch)
+    session.warm_up()
     return session
 
 

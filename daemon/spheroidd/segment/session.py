@@ -1,7 +1,5 @@
 """The front door to a model: a warm session on the fastest device that can be trusted."""
 
-import contextlib
-import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spheroidd.errors import ModelError
-from spheroidd.segment.accelerator import AcceleratedSession
+from spheroidd.segment.accelerator import AcceleratedSession, Tell
+from spheroidd.segment.gpu import available, load_cuda, load_tensorrt
 from spheroidd.segment.openvino_session import PLAIN, OpenVinoSession, installed, load_openvino
 from spheroidd.segment.rembg_session import CPU, CUDA, RembgSession, Resources, load
 from spheroidd.segment.stock import Model
@@ -25,8 +24,6 @@ _NO_CUDA = (
     "with `nvidia-smi`"
 )
 _NO_OPENVINO = "Install `openvino` beside onnxruntime, or set `device: cpu`"
-
-Tell = Callable[[str], None]
 
 
 class Session(Protocol):
@@ -45,6 +42,12 @@ class Session(Protocol):
         """That an accelerator was lost, and since when; empty: all is well."""
         ...
 
+    @property
+    def most_at_once(self) -> int:
+        """How many images in hand keep it busy: on a GPU several, whether it takes them as a
+        batch or one by one, for it is done sooner than a core has prepared the next; else 1."""
+        ...
+
     def probabilities(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Foreground probability of each pixel, float32 H×W in [0, 1], for uint8 H×W[×3]."""
         ...
@@ -58,6 +61,7 @@ def open_session(  # noqa: PLR0913 - all by name
     require: bool = False,
     threads: int | None = None,
     gpu_memory: int | None = None,
+    tensorrt: bool = False,
     cache: Path | None = None,
     warn: Tell,
     alarm: Tell | None = None,
@@ -74,38 +78,47 @@ def open_session(  # noqa: PLR0913 - all by name
         require: refuse to run on anything slower than asked; with `auto`, on the CPU.
         threads: CPU threads within one run; None: `threads_here`.
         gpu_memory: bytes of a GPU's memory that it may take; None: as much as it needs.
+        tensorrt: on a GPU, compute in TensorRT where it is installed and draws the same map; the
+            first start then takes minutes.
         cache: where compiled models and trials are kept; None: nowhere.
         warn: told, in one line, when another device is used than was asked for.
         alarm: told so when the accelerator is lost in mid-run, or back; None: as `warn`.
-        inform: told, in one line, why `auto` chose what it did.
+        inform: told, in one line each, why `auto` chose what it did, and what makes the model
+            slower than it could be.
 
     Raises:
         ModelError: the model can't run, or not as demanded; says why and what to do.
     """
-    on = _Opening(model, home, Resources(threads or threads_here(), gpu_memory), cache)
+    inform = inform or (lambda _line: None)
+    resources = Resources(threads or threads_here(), gpu_memory)
+    on = _Opening(model, home, resources, cache, warn, tensorrt)
     session: WarmModel | None = None
+    reopen: Callable[[], tuple[WarmModel | None, str]] = on.gpu
     reason, remedy = "", ""
     if device in ("auto", "cuda"):
-        session, reason = on.cuda()
+        session, reason = on.gpu()
         remedy = _NO_CUDA
     elif device == "openvino":
-        session, reason = on.openvino_if(warn, asked_for=True)
+        session, reason = on.openvino_if(asked_for=True)
         remedy = _NO_OPENVINO
     if session is None and reason and require:
         raise ModelError(
             f"`device: {device}` with `require: true`, but {reason}.",
             f"{remedy}; or set `require: false` to run on the CPU.",
         )
-    if session is None and reason and (device != "auto" or CUDA in _available()):
+    if session is None and reason and (device != "auto" or CUDA in available()):
         warn(f"Running on the CPU, which is slower: {reason}. {remedy}.")
     if session is None and device == "auto":
-        session, reason = on.openvino_if(warn, asked_for=False)
-        if inform and reason:
+        session, reason = on.openvino_if(asked_for=False)
+        if reason:
             inform(f"{session.provider if session else 'onnxruntime on the CPU'}: {reason}")
+    used = session or on.cpu()
+    for remark in used.remarks():
+        inform(remark)
     if session is None:
-        return on.cpu()
-    half = session.provider != PLAIN
-    reopen = partial(on.openvino, half=half) if isinstance(session, OpenVinoSession) else on.cuda
+        return used
+    if isinstance(session, OpenVinoSession):
+        reopen = partial(on.openvino, half=session.provider != PLAIN)
     return AcceleratedSession(session, reopen, on.cpu, alarm or warn, require=require)
 
 
@@ -135,22 +148,24 @@ class _Opening:
     home: Path
     resources: Resources
     cache: Path | None
+    warn: Tell
+    tensorrt: bool
 
     def cpu(self) -> RembgSession:
-        return load(self.model, self.home, CPU, self.resources)
+        return load(self.model, self.home, CPU, self.resources, warn=self.warn)
 
-    def cuda(self) -> tuple[RembgSession | None, str]:
+    def gpu(self) -> tuple[RembgSession | None, str]:
         """A session on the GPU, or None and the reason why there is none."""
-        if CUDA not in _available():
-            return None, "the installed onnxruntime offers no CUDA"
-        said = _preload_cuda()
+        what = self.model, self.home, self.resources, self.warn
+        if self.tensorrt:
+            try:
+                return load_tensorrt(*what, self.cache), ""
+            except ModelError as error:
+                self.warn(f"TensorRT is not used: {error.message}")
         try:
-            session = load(self.model, self.home, CUDA, self.resources)
+            return load_cuda(*what), ""
         except ModelError as error:
-            return None, f"CUDA failed: {error.message} {said}".strip()
-        if session.provider == "CPU":
-            return None, f"onnxruntime could not start CUDA {said}".strip()
-        return session, ""
+            return None, error.message
 
     def openvino(self, *, half: bool) -> tuple[OpenVinoSession | None, str]:
         """A session in OpenVINO, or None and the reason why there is none."""
@@ -159,7 +174,7 @@ class _Opening:
         except ModelError as error:
             return None, error.message
 
-    def openvino_if(self, warn: Tell, *, asked_for: bool) -> tuple[OpenVinoSession | None, str]:
+    def openvino_if(self, *, asked_for: bool) -> tuple[OpenVinoSession | None, str]:
         """A session in OpenVINO if the trial speaks for it, and in any case why or why not."""
         if installed() is None:
             return None, "OpenVINO is not installed" if asked_for else ""
@@ -171,7 +186,7 @@ class _Opening:
             if session is not None and trial.holds_for(session):
                 return session, why
             del session
-            warn(f"OpenVINO is tried anew: {failed or 'it draws another map than before'}")
+            self.warn(f"OpenVINO is tried anew: {failed or 'it draws another map than before'}")
         self._memory.forget()
         try:
             trial, session = hold(self.cpu, lambda half: self._openvino(half=half))
@@ -190,21 +205,3 @@ class _Opening:
     @property
     def _memory(self) -> Memory:
         return Memory(self.cache, self.model, self.resources.threads)
-
-
-def _available() -> list[str]:
-    import onnxruntime  # noqa: PLC0415 - heavy, and not for everyone who imports this module
-
-    return list(onnxruntime.get_available_providers())
-
-
-def _preload_cuda() -> str:
-    """Let onnxruntime load CUDA from NVIDIA's Python packages; return its first complaint."""
-    import onnxruntime  # noqa: PLC0415
-
-    complaints = io.StringIO()
-    if hasattr(onnxruntime, "preload_dlls"):
-        with contextlib.redirect_stdout(complaints):
-            onnxruntime.preload_dlls()
-    said = complaints.getvalue().strip().partition("\n")[0]
-    return f"({said})" if said else ""

@@ -1,4 +1,4 @@
-"""The stage that segments: a few images in hand, one at a time through the one warm session.
+"""The stage that segments: a few images in hand, all through the one warm session.
 
 `ready → segmented`.  Leaves, per image, the mask, the white-background image, and the
 8-bit original for CellProfiler, so that nothing depends on the instrument's file any more.
@@ -46,8 +46,7 @@ class Flow:
     """Which images come next, and how many at once.
 
     Attributes:
-        lanes: how many may be in hand: while the model has one, the next is read and the last
-            one written.
+        lanes: how many may be in hand, see `Recipe.lanes`.
         newest_first: of a backlog; live images go in their order, before all others.
         segmented: called, from any thread, when there is an image more to measure.
     """

@@ -17,7 +17,13 @@ _ROUNDING = 0.01
 
 
 class WarmModel(ABC):
-    """A loaded model.  Threads may share it: only the run itself is one at a time."""
+    """A loaded model.  Threads may share it: only the run itself is one at a time.
+
+    Attributes:
+        most_at_once: how many images in hand keep it busy, see `Session`.
+    """
+
+    most_at_once = 1
 
     def __init__(self, model: Model, treatment: Treatment, provider: str, *, half: bool) -> None:
         """
@@ -53,10 +59,30 @@ class WarmModel(ABC):
         raw = Image.fromarray(self.raw(image))
         return np.asarray(raw.resize((width, height), Image.Resampling.BILINEAR))
 
+    def remarks(self) -> list[str]:
+        """What makes it slower than it could be, a line each."""
+        if self._treatment.lean:
+            return []
+        return [
+            f"{self.model.name} gets its input from rembg, whose way to make it is not known here: "
+            "the same, but slower"
+        ]
+
     def raw(self, image: Pixels) -> NDArray[np.float32]:
         """As `probabilities`, at the model's own size."""
+        return self._map(self._first_output(self._feed(image)))
+
+    def _feed(self, image: Pixels) -> NDArray[Any]:
+        """The model's input for one image, 1×3×S×S."""
         feed = self._treatment.feed(image)
-        output = self._first_output(feed.astype(np.float16) if self._half else feed)
+        return feed.astype(np.float16) if self._half else feed
+
+    def _map(self, output: NDArray[Any]) -> NDArray[np.float32]:
+        """The model's first output for one image as probabilities, H×W.
+
+        Raises:
+            ModelError: it is none.
+        """
         if output.ndim != 4:
             raise ModelError(
                 f"{self.model.name} gave an output of shape {output.shape}, not 1 × 1 × H × W.",

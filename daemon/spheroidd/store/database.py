@@ -138,6 +138,8 @@ class Database:
         """Fold the write-ahead log back into the file and close."""
         with self._lock:
             with contextlib.suppress(sqlite3.Error):
+                # Waiting for whoever reads just now would hold up every writer meanwhile.
+                self.sql.conn.execute("PRAGMA busy_timeout = 0")
                 self.sql.conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             with contextlib.suppress(sqlite3.Error):  # also where somebody keeps it locked
                 self.sql.close()

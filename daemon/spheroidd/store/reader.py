@@ -1,7 +1,9 @@
 """Read-only connections to `spheroidd.db`; light, for commands that must answer at once."""
 
+import contextlib
 import os
 import sqlite3
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,7 +13,7 @@ from spheroidd.store.soundness import damaged, is_damaged
 
 Row = dict[str, Any]
 BUSY_SECONDS = 30.0
-SCHEMA = "m004_archive"  # the newest migration; their module takes long to import
+SCHEMA = "m005_changes"  # the newest migration; their module takes long to import
 _AS_DAEMON = "Do it as the user that the daemon runs as (`sudo -u spheroidd …`)"
 READ_AS_DAEMON = f"{_AS_DAEMON}, or let yourself read `state_dir` and everything in it."
 WRITE_AS_DAEMON = f"{_AS_DAEMON}, or let yourself write to `state_dir` and everything in it."
@@ -78,6 +80,34 @@ class Reader:
             if is_damaged(error):
                 raise damaged(self._path, error) from error
             raise
+
+    def tuples(
+        self, sql: str, parameters: dict[str, Any] | None = None
+    ) -> Iterator[tuple[Any, ...]]:
+        """The rows of a SELECT one by one as they are found: for very many of them.
+
+        Raises:
+            DamagedError: the file is not what it was.
+        """
+        try:
+            yield from self._connection.execute(sql, parameters or {})
+        except sqlite3.Error as error:
+            if is_damaged(error):
+                raise damaged(self._path, error) from error
+            raise
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Everything asked within is answered as of one moment, however much is written meanwhile.
+
+        Not for long: the write-ahead log grows until it ends.
+        """
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlite3.Error):  # damage ends it by itself
+                self._connection.rollback()
 
     def close(self) -> None:
         self._connection.close()

@@ -7,6 +7,7 @@ from sqlite_utils import Database as SqliteUtils
 from sqlite_utils import Migrations
 
 from spheroidd.store.schema_archive import ARCHIVE
+from spheroidd.store.schema_changes import CHANGES
 from spheroidd.store.schema_runs import RUNS_AND_REVIEWS
 from spheroidd.store.schema_upkeep import UPKEEP
 
@@ -35,6 +36,12 @@ def m003_upkeep(db: SqliteUtils) -> None:
 def m004_archive(db: SqliteUtils) -> None:
     """What is asked again and again costs the same at any number of images."""
     db.executescript(ARCHIVE)
+
+
+@migrations()
+def m005_changes(db: SqliteUtils) -> None:
+    """Which wells have something new to show."""
+    db.executescript(CHANGES)
 
 
 _FIRST_SCHEMA = """

@@ -197,6 +197,8 @@ ROWS_OF_UPKEEP: list[tuple[str, dict[str, Any]]] = [
                 "raised_at": T.format(3, 0)}),
 ]  # fmt: skip
 
+ROWS_OF_ARCHIVE: list[tuple[str, dict[str, Any]]] = [("judging", {"id": 1, "rules": "[]"})]
+
 
 def main(name: str) -> None:
     connection = sqlite3.connect(":memory:", isolation_level=None)
@@ -204,9 +206,10 @@ def main(name: str) -> None:
     sql = SqliteUtils(connection)
     known = [migration.name for migration in migrations.pending(sql)]
     migrations.apply(sql, stop_before=known[known.index(name) + 1 :])
-    reviewed, kept = known.index(name) >= 1, known.index(name) >= 2
+    reviewed, kept, large = (known.index(name) >= since for since in (1, 2, 3))
     rows = rows_of_first(reviewed)
     rows += (ROWS_OF_REVIEWS if reviewed else []) + (ROWS_OF_UPKEEP if kept else [])
+    rows += ROWS_OF_ARCHIVE if large else []
     for table, row in rows:
         sql.table(table).insert(row)
     if reviewed:

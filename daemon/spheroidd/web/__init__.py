@@ -1,0 +1,1 @@
+"""The page and the read API. Reads through `store`; only review events write."""

@@ -1,0 +1,67 @@
+"""The pages; what moves on them comes from the API and from `/api/v1/live`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from starlette.responses import HTMLResponse
+
+from spheroidd.store.viewing import known_plate, known_well
+from spheroidd.web.band import Band, Bands
+from spheroidd.web.failing import NotThereError
+from spheroidd.web.overview import overview
+from spheroidd.web.rendering import fragment, page
+from spheroidd.web.site import Site, site_of
+
+router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
+OnSite = Annotated[Site, Depends(site_of)]
+
+
+@router.get("/")
+def home(request: Request, site: OnSite) -> HTMLResponse:
+    with site.readers.get() as reader:
+        found = overview(reader, site.folder, site.clock())
+    return page(request, "overview.html", found=found, bands=_bands_of(found, site.bands))
+
+
+@router.get("/plate")
+def plate_view(request: Request, site: OnSite, plate: str) -> HTMLResponse:
+    _see_plate(site, plate)
+    return page(request, "plate.html", plate=plate)
+
+
+@router.get("/well")
+def well_view(
+    request: Request, site: OnSite, plate: str, well: str, image: int | None = None
+) -> HTMLResponse:
+    _see_plate(site, plate)
+    with site.readers.get() as reader:
+        if not known_well(reader, plate, well):
+            raise NotThereError(f"There is no well {well} on plate {plate}.")
+    return page(request, "well.html", plate=plate, well=well, image=image)
+
+
+@router.get("/review")
+def review(request: Request, site: OnSite, plate: str | None = None) -> HTMLResponse:
+    if plate is not None:
+        _see_plate(site, plate)
+    return page(request, "review.html", plate=plate)
+
+
+@router.get("/about-api")
+def about_api(request: Request) -> HTMLResponse:
+    return page(request, "about-api.html", paths=request.app.openapi()["paths"])
+
+
+def moving_part(found: dict[str, Any], bands: Bands) -> str:
+    """What moves on the overview, as HTML: made once for all who look on."""
+    return fragment("overview-part.html", found=found, bands=_bands_of(found, bands))
+
+
+def _bands_of(found: dict[str, Any], bands: Bands) -> dict[str, Band]:
+    return bands.of([row["plate"] for row in found["plates"] if row["running"] and row["plate"]])
+
+
+def _see_plate(site: Site, plate: str) -> None:
+    with site.readers.get() as reader:
+        if not known_plate(reader, plate):
+            raise NotThereError(f"There is no plate {plate}.")
