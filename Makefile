@@ -8,6 +8,7 @@
 # make audit   known weaknesses of what it is built on
 # make bench-archive    a database of a million images: what status, growth and a scan take
 # make bench-accuracy   how right the areas are: real sets and 500 simulated wells (ARGS=--help)
+# make bench-web    what viewers cost the daemon, how fast the pages are (ARGS=--help)
 # make lock    write the lock files anew
 # make install [PREFIX=/opt/spheroidd] [DESTDIR=]   put the daemon and its systemd unit in place
 #
@@ -28,7 +29,7 @@ LOCKS := requirements/uv.txt requirements/dev.txt requirements/$(EXTRA).txt
 # Laboratories behind an inspecting proxy have its certificate in the system's store.
 export UV_SYSTEM_CERTS := 1
 
-.PHONY: help setup demo test check bench bench-archive bench-accuracy soak chaos audit lock install clean
+.PHONY: help setup demo test check bench bench-archive bench-web bench-accuracy soak chaos audit lock install clean
 .DELETE_ON_ERROR:
 
 help:
@@ -80,6 +81,9 @@ check: $(VENV)/.packages-$(EXTRA)
 
 bench: setup
 	$(BIN)/python bench/performance.py $(ARGS)
+
+bench-web: setup
+	$(BIN)/python bench/web.py $(ARGS)
 
 bench-archive: setup
 	$(BIN)/python bench/archive.py $(ARGS)

@@ -93,8 +93,8 @@ def viewers(wanted: argparse.Namespace) -> dict[str, Any]:
     table = Table("the daemon", "images/s", "of its rate alone")
     for way, measured in rates.items():
         shares = [100 * rate / alone for rate, alone in zip(measured, base, strict=True)]
-        table.add_row(way, f"{statistics.median(measured):.3f}",
-                      f"{statistics.median(shares):.1f} % ({min(shares):.1f}–{max(shares):.1f})")  # fmt: skip
+        share = f"{statistics.median(shares):.1f} % ({min(shares):.1f}–{max(shares):.1f})"
+        table.add_row(way, f"{statistics.median(measured):.3f}", share)
     console.print(table)
     late = sorted(told)
     if late:

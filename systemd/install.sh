@@ -55,5 +55,6 @@ Installed. Next:
   5. sudo systemctl daemon-reload && sudo systemctl enable --now spheroidd
      (after an upgrade: sudo systemctl daemon-reload && sudo systemctl restart spheroidd)
   6. systemctl status spheroidd; journalctl -fu spheroidd
+  7. the page in a browser: sudo systemctl enable --now spheroidd-web (see docs/web.md)
 For a network share, a machine without a graphics card, alerts by mail or chat, or other folders
 than /var/lib/spheroidd, see $prefix/share/doc/spheroidd/drop-ins/"

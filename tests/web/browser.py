@@ -1,6 +1,6 @@
 """A real browser before a real server. Test modules name it: `pytest_plugins = ["browser"]`.
 
-browser         headless Chromium, one for the session; skips where there is none
+browser         headless Chromium, one for each module; skips where there is none
 serve_site      starts a real uvicorn server over a state folder; gives its address
 address         of a server over the test's own copy of the filled state, without a password
 page            a fresh page; the test fails if anything on it went wrong unseen
@@ -42,7 +42,7 @@ def chromium() -> str | None:
     return next((found for name in NAMES if (found := shutil.which(name))), None)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there, this thread has an event loop running
 def browser() -> Iterator[Browser]:
     found = chromium()
     if found is None:

@@ -28,7 +28,7 @@ def handle(app: FastAPI) -> None:
 
 def answer(request: Request, status: int, message: str, hint: str = "") -> Response:
     """The error in the form that was asked for."""
-    if request.url.path.startswith("/api/"):
+    if request.scope["path"].startswith("/api/"):
         return JSONResponse({"error": message, "hint": hint}, status)
     return page(request, "error.html", status=status, message=message, hint=hint)
 
@@ -50,9 +50,9 @@ def _foreseen(request: Request, error: Exception) -> Response:
 
 def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    response = answer(
-        request, error.status_code, str(error.detail), _HINTS.get(error.status_code, "")
-    )
+    status = error.status_code
+    hint = getattr(error, "hint", "") or _HINTS.get(status, "")
+    response = answer(request, status, str(error.detail), hint)
     response.headers.update(error.headers or {})
     return response
 
