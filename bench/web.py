@@ -169,7 +169,7 @@ def looking_on(address: str, count: int, report: Path) -> Iterator[None]:
 async def look_on(address: str, count: int, report: Path) -> None:
     """Open `count` plate pages and listen, until standard input ends."""
     host, port = address.removeprefix("http://").split(":")
-    plates = json.loads(fetch(f"{address}/api/v1/plates"))
+    plates = plates_of(address)
     plate = quote(plates[0]["plate"], safe="")
     told: list[float] = []
     listening = [asyncio.create_task(listen(host, int(port), plate, told)) for _ in range(count)]
@@ -210,7 +210,7 @@ def archive(folder: Path) -> dict[str, Any]:
             "watch": [{"path": str(Path(name, "export"))}], "state_dir": str(folder.absolute()),
         }))  # fmt: skip
         with serving(config) as (address, process):
-            plates = json.loads(fetch(f"{address}/api/v1/plates"))
+            plates = plates_of(address)
             largest = quote(max(plates, key=lambda row: row["measured"])["plate"], safe="")
             usual = quote(plates[0]["plate"], safe="")
             asked = {
@@ -229,6 +229,12 @@ def archive(folder: Path) -> dict[str, Any]:
     peak = next(line.split()[1] for line in memory.splitlines() if line.startswith("VmHWM"))
     console.print(f"{len(plates)} plates; the web process took at most {int(peak) / 1000:.0f} MB")
     return {"taken": taken, "peak_kb": int(peak)}
+
+
+def plates_of(address: str) -> list[dict[str, Any]]:
+    """All plates; images that are not taken in yet are of none."""
+    rows = json.loads(fetch(f"{address}/api/v1/plates"))
+    return [row for row in rows if row["plate"] is not None]
 
 
 def times(address: str) -> tuple[float, float, int]:
