@@ -69,12 +69,13 @@ setup: $(VENV)/.packages-$(EXTRA)
 demo: setup
 	$(BIN)/spheroidd demo
 
-# Two processes, each with models of one thread: they would only wait for each other's cores.
+# Three processes for two cores, since much of their time is waiting for daemons and the browser;
+# each with models of one thread: more would only wait for each other's cores.
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(VENV)/.packages-$(EXTRA)
-	$(BIN)/ruff check .
+	$(BIN)/ruff check --no-cache .  # the cache does not see a module that another file's import now means
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_layout.py

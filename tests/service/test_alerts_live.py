@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon
 
+from daemons import Daemon
 from receivers import Webhook
 from spheroidd.store.database import Database
 from spheroidd.store.health import Health

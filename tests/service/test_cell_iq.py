@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image as Pillow
-from running import Daemon, kill
 from scipy import ndimage
 
+from daemons import Daemon, kill
 from spheroidd.errors import ModelError
 from spheroidd.segment.models import fetch
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from running import Daemon
 
+from daemons import Daemon
 from spheroidd.intake.imagefile import read_image
 from spheroidd.measure.pipelines import pipeline_path
 from spheroidd.simulator.instrument import Instrument

@@ -19,8 +19,8 @@ import psutil
 import pytest
 import tifffile
 from PIL import Image as Pillow
-from running import Daemon, kill
 
+from daemons import Daemon, kill
 from spheroidd.store.paths import to_real, to_stored
 
 pytestmark = pytest.mark.timeout(300)

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image as Pillow
-from running import Daemon, kill
 
 import hanging
+from daemons import Daemon, kill
 from drawn import disc, picture
 
 pytestmark = pytest.mark.timeout(300)

@@ -5,7 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from running import Daemon
+
+from daemons import Daemon
 
 pytestmark = pytest.mark.timeout(300)
 

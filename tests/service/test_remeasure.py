@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 from PIL import Image as Pillow
-from running import Daemon
 
+from daemons import Daemon
 from spheroidd.measure.pipelines import pipeline_path
 from spheroidd.simulator.instrument import Instrument
 from spheroidd.simulator.plan import mixed_plates, plan

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import Daemon, kill
 
+from daemons import Daemon, kill
 from made_up import measured
 from spheroidd.simulator.instrument import Instrument
 from spheroidd.simulator.plan import mixed_plates, plan

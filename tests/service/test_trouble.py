@@ -11,8 +11,8 @@ from typing import Any
 import psutil
 import pytest
 from PIL import Image as Pillow
-from running import Daemon
 
+from daemons import Daemon
 from made_up import measured
 from spheroidd.store.database import Database
 
