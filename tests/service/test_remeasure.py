@@ -162,7 +162,9 @@ def test_a_killed_one_goes_on_and_gives_the_same(
                "--plate", plate, *AGAIN]  # fmt: skip
     with subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL) as process:
         wait_for(process, lambda: len(copied.rows("SELECT 1 FROM runs")) == 2)
+        os.killpg(process.pid, signal.SIGSTOP)  # or it might be done before the second one is up
         second = copied.command("remeasure", "--plate", plate, *AGAIN, check=1)
+        os.killpg(process.pid, signal.SIGCONT)
         assert "being measured again already" in second.stderr
         wait_for(process, lambda: len(areas_of(copied, 2)) > 0)
         os.killpg(process.pid, signal.SIGKILL)
