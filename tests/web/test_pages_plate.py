@@ -98,6 +98,9 @@ def test_the_slider_goes_through_time(open_plate: Open) -> None:
     assert fill(page, "A1") != at_end
     slider.press("ArrowRight")
     assert shown_time(page) == "2.0 h"
+    page.wait_for_function(  # a line across the curves goes along
+        "() => document.querySelector('[data-overlay]').layout?.shapes[0]?.x0 === 2"
+    )
     slider.press("End")
     expect(page.locator("[data-follow]")).to_have_attribute("aria-pressed", "true")
     slider.press("Home")
@@ -116,6 +119,10 @@ def test_the_slider_goes_through_time(open_plate: Open) -> None:
 
 def test_wells_are_chosen_and_laid_over_one_another(open_plate: Open) -> None:
     page = open_plate()
+    expect(page.locator("[data-chosen]")).to_have_text(
+        "All 6 wells; choose some to see them alone."  # and one of which nothing is measured
+    )
+    expect(page.locator(".legendtext").first).to_have_text("A1")
     well(page, "A1").focus()
     for key in ("Space", "ArrowRight", "Space"):
         page.keyboard.press(key)
@@ -232,7 +239,7 @@ def test_a_new_measurement_redraws_its_well_alone(open_plate: Open, state: State
     page.evaluate(WATCH)
     with Database(state.database) as database:
         Ledger(database).claim("segmented", filled.AT)  # the image of C3 is somebody else's
-        filled._Filler(state, database).measured(PLATE, "H1", 9, areas=[2800.0])
+        filled.Filler(state, database).measured(PLATE, "H1", 9, areas=[2800.0])
     page.wait_for_function(
         "() => document.querySelector('[data-now]').textContent === '16.0 h'",
         timeout=LIVE_SECONDS * 1000 * SLOWER,

@@ -108,6 +108,7 @@ export async function savePlotly(title, chart, format) {
   const height = Math.max(shown, TITLE + named * LEGEND_LINE); // on paper no legend can be scrolled
   const layout = {
     ...chart.layout,
+    shapes: [], // where one looks just now is of the screen alone
     title: { text: escaped(title), x: 0, xref: "paper", font: { size: 16 } },
     margin: { ...chart.layout.margin, t: TITLE, r: Math.max(chart.layout.margin?.r ?? 0, 24) },
     paper_bgcolor: themed("card"), plot_bgcolor: themed("card"),

@@ -6,6 +6,7 @@ import { printable } from "./wording.js";
 const MOST_NAMED = 30; // of more lines the legend would be larger than the chart
 const MOST_DOTS = 300; // of more points each for itself can't be told apart
 const NARROW = 560; // pixels: the legend goes below
+const MOST_FOLLOWED = 30; // of more lines drawing the time anew takes longer than a step of the player
 const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
 
 // 4.8 MB that are not needed before a well is chosen.
@@ -36,6 +37,14 @@ export class Overlay {
     return this.turn;
   }
 
+  // The slider's time, as a line across the curves.
+  at(time) {
+    this.time = time;
+    if (!this.drawn || this.shown.lines.length > MOST_FOLLOWED) return;
+    cancelAnimationFrame(this.frame);
+    this.frame = requestAnimationFrame(() => window.Plotly.relayout(this.element, { shapes: mark(this.time) }));
+  }
+
   async save(title, format) {
     await this.turn;
     return savePlotly(title, this.element, format);
@@ -45,8 +54,11 @@ export class Overlay {
     const first = !this.element.data;
     if (first && !shown.lines.length) return;
     const Plotly = await plotly(this.element.dataset.plotly);
-    await Plotly.react(this.element, traces(shown), layout(shown, this.element.clientWidth < NARROW), CONFIG);
+    const still = shown.lines.length > MOST_FOLLOWED;
+    const look = layout(shown, this.element.clientWidth < NARROW);
+    await Plotly.react(this.element, traces(shown), { ...look, shapes: still ? [] : mark(this.time) }, CONFIG);
     if (!first) return;
+    this.drawn = true;
     this.element.on("plotly_click", ({ points }) => points[0]?.customdata && this.opened(...points[0].customdata));
   }
 }
@@ -92,6 +104,10 @@ function points(found, of) {
     x: found.map(([, curve, i]) => curve.hours[i]), y: found.map(([, curve, i]) => curve[of][i]),
     text: found.map(([name]) => escaped(printable(name))), customdata: found.map(([name, curve, i]) => [name, curve.image[i]]),
   };
+}
+
+function mark(time) {
+  return [{ type: "line", x0: time, x1: time, y0: 0, y1: 1, yref: "paper", line: { color: themed("soft"), width: 1, dash: "dot" } }];
 }
 
 function layout({ lines, of, unit, log }, narrow) {

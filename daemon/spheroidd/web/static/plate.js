@@ -17,6 +17,7 @@ import { link, moment, printable } from "./wording.js";
 
 const REST_MS = 150; // words for screen readers wait until nothing moves
 const FRAME = ["unit", "start", "geometry"]; // what the numbers of all wells are told in
+const FEW = 24; // wells whose curves are shown without being chosen
 const LINKS = 12; // wells that can be opened by a link below the overlay
 
 const root = document.querySelector("[data-plate]");
@@ -102,7 +103,7 @@ class PlatePage {
     this.player.over(rounds([...this.curves.values()]));
     this.#rescale();
     for (const name of names) this.grid.paint(name);
-    if (this.choice.wells.some((name) => names.has(name))) this.#showOverlay();
+    if (this.#overlaid().some((name) => names.has(name))) this.#showOverlay();
     this.#head();
   }
 
@@ -191,6 +192,7 @@ class PlatePage {
 
   #timeIs(time, moving) {
     this.time = time;
+    this.overlay.at(time);
     if (!this.painter) return;
     if (this.choice.scale !== "run") this.#rescale();
     this.grid.paintAll();
@@ -205,6 +207,7 @@ class PlatePage {
   // -- choosing -------------------------------------------------------------------------------
 
   choose(names, add) {
+    this.hasChosen = true;
     const changed = new Set(names);
     this.choice.wells = add
       ? [...new Set([...this.choice.wells, ...names])] : this.choice.wells.filter((name) => !changed.has(name));
@@ -222,11 +225,18 @@ class PlatePage {
     else this.build();
   }
 
+  // Whose curves are laid over one another: the chosen ones, or all of a small plate at first.
+  #overlaid() {
+    const { wells } = this.choice;
+    return wells.length || this.hasChosen || this.wells.size > FEW ? wells : [...this.wells.keys()];
+  }
+
   #showOverlay() {
     const { wells, of, logs } = this.choice;
-    const lines = wells.filter((name) => this.curves.has(name)).map((name) => ({ name, curve: this.curves.get(name) }));
+    const lines = this.#overlaid().filter((name) => this.curves.has(name)).map((name) => ({ name, curve: this.curves.get(name) }));
     this.shown = { lines, of, log: logs !== "", unit: of === "area" ? this.data.unit : "%" };
-    one("chosen").textContent = wells.length ? `${count(wells.length, "well")} chosen.` : "";
+    const all = `All ${count(lines.length, "well")}; choose some to see them alone.`;
+    one("chosen").textContent = wells.length ? `${count(wells.length, "well")} chosen.` : lines.length ? all : "";
     one("nothing").hidden = lines.length > 0;
     one("overlay").hidden = one("overlay-files").hidden = !lines.length;
     this.showChoice();
