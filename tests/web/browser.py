@@ -19,7 +19,7 @@ import filled
 import pytest
 import structlog
 import uvicorn
-from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from spheroidd.store.folder import StateFolder
 from spheroidd.web.app import Settings, create_app
@@ -31,6 +31,7 @@ QUIET = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 START_SECONDS = 30
+expect.set_options(timeout=20_000)  # of a machine that has much else to do
 ServeSite = Callable[..., str]
 
 

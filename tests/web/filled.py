@@ -59,11 +59,11 @@ def fill(root: Path) -> StateFolder:
     folder.create()
     with Database(folder.database) as database:
         database.sql.execute("PRAGMA synchronous = OFF")  # a made-up folder may be lost
-        _Filler(folder, database).everything()
+        Filler(folder, database).everything()
     return folder
 
 
-class _Filler:
+class Filler:
     def __init__(self, folder: StateFolder, database: Database) -> None:
         self.folder, self.database = folder, database
         self.ledger, self.results = Ledger(database), Results(database)

@@ -15,7 +15,6 @@ from spheroidd.store.reviewing import Selection, events
 from spheroidd.store.reviews import Reviews, Subject
 
 pytest_plugins = ["browser"]
-expect.set_options(timeout=20_000)  # of a machine that has much else to do
 
 LIVE_SECONDS = 2.0  # from the commit to the page
 ALL = 10  # that wait: two of A2, eight of the empty well

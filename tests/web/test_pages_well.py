@@ -18,7 +18,6 @@ from spheroidd.store.ledger import Ledger
 from spheroidd.store.reviewing import Selection, events
 
 pytest_plugins = ["browser"]
-expect.set_options(timeout=20_000)  # of a machine that has much else to do
 
 LIVE_SECONDS = 2.0  # from the commit to the page
 SLOWER = 5  # machines under test may be
@@ -64,7 +63,7 @@ def measure_next(state: StateFolder, frame: int) -> None:
     """Another frame of A1, as the daemon would record it."""
     with Database(state.database) as database:
         Ledger(database).claim("segmented", AT)  # C3's, which waits; or it would be taken for ours
-        filler = filled._Filler(state, database)
+        filler = filled.Filler(state, database)
         filler.measured(PLATE, "A1", frame, areas=[4000.0])
 
 

@@ -25,7 +25,6 @@ from spheroidd.store.reader import Reader, Row
 
 _HOURS_PER_FRAME = 24.0
 _PIXEL_SIZE_UM = 1.5
-_PORT = 8765
 _INTERRUPTED = (130, -signal.SIGINT, -signal.SIGTERM)  # Ctrl-C reaches the instrument too
 _CONFIG = """\
 # Written by `spheroidd demo`; a real one starts from config.example.yaml.
@@ -94,7 +93,10 @@ def demo(
     config_file = _prepare(to, model)
     settings = load(config_file)
     tell(f"The demo segments with {model}; the default for real work is isnet-general-use.")
-    with (to / "spheroidd.log").open("w", encoding="utf-8") as stream, _page(config_file, stream):
+    with (
+        (to / "spheroidd.log").open("w", encoding="utf-8") as stream,
+        _page(config_file, settings.web.port, stream),
+    ):
         log = open_log("info", "json", stream)
         with _instrument(to / "export") as finished, _progress(settings.state_dir):
             code = service.run(lambda: settings, installation_home(), log, finished)
@@ -144,11 +146,11 @@ def _instrument(export: Path) -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def _page(config_file: Path, log: TextIO) -> Iterator[None]:
+def _page(config_file: Path, port: int, log: TextIO) -> Iterator[None]:
     """The page beside the daemon, as in real use; it opens once the database is there."""
     with socket.socket() as probe:
         try:
-            probe.bind(("127.0.0.1", _PORT))
+            probe.bind(("127.0.0.1", port))
         except OSError:  # somebody else's
             probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import sys
 import time
 from datetime import UTC, datetime
@@ -37,22 +36,17 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """What is running, how far every plate is, how healthy it is, what failed, and what to do."""
-    from spheroidd.report.status import snapshot
+    from spheroidd.report.status import disk, snapshot
 
     settings, now = load(config), time.time()
     with Reader(StateFolder(settings.state_dir).database) as reader:
         found = snapshot(reader, now)
-    found["disk"] = _disk(settings.state_dir)
+    found["disk"] = disk(settings.state_dir)
     found["last_backup_at"] = _last_backup(settings)
     if as_json:
         out.print_json(json.dumps(found))
         return
     print_status(found, now)
-
-
-def _disk(state_dir: Path) -> dict[str, int]:
-    usage = shutil.disk_usage(state_dir)
-    return {"free_bytes": usage.free, "total_bytes": usage.total}
 
 
 def _last_backup(settings: "Config") -> str | None:
@@ -151,7 +145,8 @@ def _print_rest(found: dict[str, Any], now: float) -> None:
     if found["latency"]["images"]:
         median, slow = (age(found["latency"][key]) for key in ("median_seconds", "p95_seconds"))
         facts.append(f"seen to measured: {median}, 19 of 20 within {slow}")
-    facts.append(f"disk: {found['disk']['free_bytes'] / 1e9:.1f} GB free")
+    if found["disk"] is not None:
+        facts.append(f"disk: {found['disk']['free_bytes'] / 1e9:.1f} GB free")
     backup = found["last_backup_at"]
     facts.append(f"last backup {moment(backup, now)}" if backup else "no backup yet")
     say("; ".join(facts))

@@ -1,6 +1,8 @@
 """What, how far, how healthy: one snapshot for people (`status`) and machines (`--json`)."""
 
 import math
+import shutil
+from pathlib import Path
 from typing import Any
 
 from spheroidd.store import reading
@@ -34,6 +36,15 @@ def snapshot(reader: Reader, now: float) -> dict[str, Any]:
         "last_image_at": reading.last_image_at(reader),
         "latency": latency(reading.last_measured(reader)),
     }
+
+
+def disk(state_dir: Path) -> dict[str, int] | None:
+    """`free_bytes` and `total_bytes` where the state folder lies; None: it can't be asked."""
+    try:
+        usage = shutil.disk_usage(state_dir)
+    except OSError:
+        return None
+    return {"free_bytes": usage.free, "total_bytes": usage.total}
 
 
 def latency(rows: list[Row]) -> dict[str, Any]:

@@ -24,17 +24,13 @@ from numpy.typing import NDArray
 from spheroidd import __version__
 from spheroidd.errors import ModelError
 from spheroidd.segment.openvino_session import PLAIN, OpenVinoSession, cpu_named, installed
-from spheroidd.segment.rembg_session import return_memory
+from spheroidd.segment.rembg_session import FAR, return_memory
 from spheroidd.segment.specimen import specimen
 from spheroidd.segment.stock import Model
 from spheroidd.segment.warm_model import WarmModel
 from spheroidd.store.files import whole
 
 SAME = 0.995  # intersection over union of the two masks
-# Masks of a clear spheroid agree even where the maps do not.  With 16 bits U²-Net-p is 0.17 off
-# on the specimen (its mask agrees to 0.996) and then draws real, pale spheroids 20 % off; ISNet,
-# which is 0.013 off, draws them the same.
-_FAR = 0.05
 _QUICKER = 0.9  # of onnxruntime's time: less is within what a busy machine scatters
 _RUNS = 3
 _LEVELS = 255  # of the remembered map: finer than any bound here
@@ -58,7 +54,7 @@ class Likeness:
 
     @property
     def enough(self) -> bool:
-        return self.overlap >= SAME and self.apart <= _FAR
+        return self.overlap >= SAME and self.apart <= FAR
 
     def __str__(self) -> str:
         return f"masks agree to {self.overlap:.4f}, maps to {self.apart:.3f}"

@@ -1,8 +1,7 @@
 """Long lists, page by page: images, what people settled, alerts."""
 
 from spheroidd.store.reader import Reader, Row
-from spheroidd.store.reading import STAGES
-from spheroidd.store.viewing import HOURS
+from spheroidd.store.reading import HOURS, STAGES, flags_of
 
 STATES = (*STAGES, "measured", "failed")  # of images that count; `superseded` ones don't
 # Few images in any archive: by number they would be looked for among all.
@@ -36,7 +35,7 @@ def images(
     values = {"plate": plate, "well": well, "state": state, "limit": limit, "after": after or 0}
     rows = reader.rows(_listing(plate, well, state), values)
     for row in rows:
-        row["flags"] = [flag for flag in (row["flags"] or "").split(",") if flag]
+        row["flags"] = flags_of(row["flags"])
         row["excluded"] = bool(row["excluded"])
     return rows
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 
 from spheroidd.store.reader import Reader, Row
-from spheroidd.store.viewing import HOURS
+from spheroidd.store.reading import HOURS, flags_of
 
 _MOST_CANDIDATES = 50  # of a measurement; precipitate may be a thousand objects
 _PLACES = ", ".join(
@@ -48,7 +48,7 @@ def image(reader: Reader, image_id: int) -> Row | None:
     measurement = _one(reader, _MEASURED, image_id)
     segmentation = _one(reader, _SEGMENTED, image_id)
     if measurement is not None:
-        measurement["flags"] = [flag for flag in measurement["flags"].split(",") if flag]
+        measurement["flags"] = flags_of(measurement["flags"])
         measurement["checks"] = json.loads(measurement["checks"])
         measurement["outline"] = bool(measurement["outline"])
     if segmentation is not None:
@@ -136,7 +136,7 @@ def story(reader: Reader, image_id: int) -> list[Row]:
     for kind, sql in _STORY.items():
         for row in reader.rows(sql, {"image": image_id}):
             if kind == "measurement":
-                row["flags"] = [flag for flag in row["flags"].split(",") if flag]
+                row["flags"] = flags_of(row["flags"])
                 row["current"] = bool(row["current"])
             found.append({"at": row.pop("at"), "kind": kind, **row})
     return sorted(found, key=lambda row: row["at"])  # stable: the order of `_STORY` among equals

@@ -23,8 +23,19 @@ GROWTH_COLUMNS = (
     "measured_at",
 )
 
+# Since the plate's first image, of `images i`; as the view `growth` counts them.
+HOURS = (
+    "round((julianday(i.captured_at) - (SELECT julianday(min(f.captured_at)) FROM images f"
+    " WHERE f.plate = i.plate AND f.state <> 'superseded')) * 24, 4)"
+)
+
 # In the words of the index `images_plate`.
 _OF_PLATE = "FROM images f WHERE f.plate = g.plate AND f.state <> 'superseded'"
+
+
+def flags_of(stored: str | None) -> list[str]:
+    """The flags of a measurement, which are stored with commas between them."""
+    return [flag for flag in (stored or "").split(",") if flag]
 
 
 def growth(reader: Reader, plate: str | None = None) -> list[Row]:

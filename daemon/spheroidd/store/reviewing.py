@@ -8,14 +8,10 @@ from typing import Any
 from spheroidd.errors import SpheroiddError
 from spheroidd.store.paths import printable
 from spheroidd.store.reader import Reader, Row
+from spheroidd.store.reading import HOURS, flags_of
 
 _LISTED = 100  # names that a message spells out
 
-# As the view `growth` counts them.
-_HOURS = (
-    "round((julianday(i.captured_at) - (SELECT julianday(min(f.captured_at)) FROM images f"
-    " WHERE f.plate = i.plate AND f.state <> 'superseded')) * 24, 4)"
-)
 _HALF_DIGIT = 5e-5  # hours are rounded to four digits, and are asked for as they are shown
 # In the words of the indexes: `current`, and `<> 'superseded'` beside what implies it.
 _CURRENT = (
@@ -60,8 +56,8 @@ class Selection:
         terms: list[tuple[str, str, Any]] = [
             ("i.plate = :plate", "plate", self.plate),
             ("i.well = :well", "well", self.well),
-            (f"{_HOURS} >= :low", "low", None if low is None else low - _HALF_DIGIT),
-            (f"{_HOURS} <= :high", "high", None if high is None else high + _HALF_DIGIT),
+            (f"{HOURS} >= :low", "low", None if low is None else low - _HALF_DIGIT),
+            (f"{HOURS} <= :high", "high", None if high is None else high + _HALF_DIGIT),
             ("i.timepoint = :timepoint", "timepoint", self.timepoint),
             ("i.path = :path", "path", self.path),
             (
@@ -110,7 +106,7 @@ def selected(reader: Reader, selection: Selection) -> list[Row]:
     """
     condition, values = selection.condition()
     rows = reader.rows(
-        f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {_HOURS} AS hours,"  # noqa: S608
+        f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {HOURS} AS hours,"  # noqa: S608
         " i.timepoint, i.path AS image_path, m.area_px, m.object_number, i.excluded, m.decision"
         f" FROM {_CURRENT} WHERE {condition} ORDER BY {_ORDER}",
         values,
@@ -136,7 +132,7 @@ def flagged(reader: Reader, selection: Selection, flag: str | None = None) -> li
     """
     condition, values = selection.condition()
     rows = reader.rows(
-        f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {_HOURS} AS hours,"  # noqa: S608
+        f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {HOURS} AS hours,"  # noqa: S608
         " i.timepoint, i.path AS image_path, m.area_px, m.area_um2, m.n_objects,"
         " m.object_number, m.flags, m.checks, m.outline_path"
         f" FROM {_FLAGGED if selection.everything else _CURRENT}"
@@ -146,7 +142,7 @@ def flagged(reader: Reader, selection: Selection, flag: str | None = None) -> li
         {**values, "flag": flag, "wrapped": f",{flag},"},
     )
     for row in rows:
-        row["flags"] = row["flags"].split(",")
+        row["flags"] = flags_of(row["flags"])
         checks = json.loads(row["checks"])
         row["checks"] = {
             name: {key: check.get(key) for key in ("value", "limit")}
@@ -193,7 +189,7 @@ def events(reader: Reader, selection: Selection) -> list[Row]:
     condition, values = selection.condition()
     rows = reader.rows(
         "SELECT r.id, r.at, r.who, r.action, r.reason, i.plate, i.well,"  # noqa: S608
-        f" {_HOURS} AS hours, i.path AS image_path, t.measurement_id, t.object_number, t.was"
+        f" {HOURS} AS hours, i.path AS image_path, t.measurement_id, t.object_number, t.was"
         " FROM reviews r JOIN review_images t ON t.review_id = r.id"
         f" JOIN images i ON i.id = t.image_id WHERE {condition} ORDER BY r.id, {_ORDER}",
         values,
@@ -255,7 +251,7 @@ def _none_there(reader: Reader, selection: Selection) -> SpheroiddError:
         )
     condition, values = Selection(selection.plate, selection.well).condition()
     [there] = reader.rows(
-        f"SELECT count(*) AS n, min({_HOURS}) AS first, max({_HOURS}) AS last,"  # noqa: S608
+        f"SELECT count(*) AS n, min({HOURS}) AS first, max({HOURS}) AS last,"  # noqa: S608
         " min(i.timepoint) AS low, max(i.timepoint) AS high"
         f" FROM {_CURRENT} WHERE {condition}",
         values,
@@ -277,7 +273,7 @@ def _none_there(reader: Reader, selection: Selection) -> SpheroiddError:
 def _no_such_path(reader: Reader, selection: Selection) -> SpheroiddError:
     path = selection.path or ""
     rows = reader.rows(
-        f"SELECT i.state, i.reason, i.plate, i.well, {_HOURS} AS hours"  # noqa: S608
+        f"SELECT i.state, i.reason, i.plate, i.well, {HOURS} AS hours"  # noqa: S608
         " FROM images i WHERE i.path = :path ORDER BY i.version DESC LIMIT 1",
         {"path": path},
     )

@@ -17,6 +17,7 @@ from spheroidd.store.choices import FLAG, NO_SPHEROID, ReviewError, area_of, cho
 from spheroidd.store.database import Database, timestamp
 from spheroidd.store.paths import printable
 from spheroidd.store.reader import Row
+from spheroidd.store.reading import flags_of
 
 Action = Literal["confirm", "exclude", "restore", "choose"]
 Change = Callable[[SqliteUtils, Row], Mapping[str, Any]]  # returns what it changed, as it was
@@ -256,7 +257,7 @@ def _undo(sql: SqliteUtils, row: Row, event: int, left: Counter[str]) -> Mapping
 
 def _choose(sql: SqliteUtils, row: Row, number: int) -> Mapping[str, Any]:
     was = choice_of(sql, row)
-    flags = [flag for flag in row["flags"].split(",") if flag and flag != FLAG]
+    flags = [flag for flag in flags_of(row["flags"]) if flag != FLAG]
     if number == NO_SPHEROID:
         flags = [FLAG, *flags]
         area = 0.0

@@ -258,7 +258,7 @@ class Sights:
                 plate,
                 well,
                 tuple(
-                    None if row["settled"] else tuple(filter(None, row["flags"].split(",")))
+                    None if row["settled"] else tuple(reading.flags_of(row["flags"]))
                     for row in rows
                 ),
                 well in pending,

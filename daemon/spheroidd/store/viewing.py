@@ -7,21 +7,14 @@ reads more than it shows: a plate of a hundred thousand images lies in an archiv
 import json
 import os
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
+from spheroidd.store.database import timestamp
 from spheroidd.store.pace import Pace, pace_of
 from spheroidd.store.reader import Reader, Row, seconds_of
-from spheroidd.store.reading import GROWTH_COLUMNS
+from spheroidd.store.reading import GROWTH_COLUMNS, HOURS, flags_of
 from spheroidd.store.sights import PlateTimes, Sights
-
-# As the view `growth` counts them.
-HOURS = (
-    "round((julianday(i.captured_at) - (SELECT julianday(min(f.captured_at)) FROM images f"
-    " WHERE f.plate = i.plate AND f.state <> 'superseded')) * 24, 4)"
-)
-
 
 # What a point's `marks` say, added up.
 FLAGGED, SETTLED, EXCLUDED = 1, 2, 4
@@ -174,7 +167,7 @@ def paces(reader: Reader, now: float) -> dict[str, Row]:
         `next_due_at` (None where it is not known, or not running; it may be past).
     """
     eyes, found = _Eyes(reader), {}
-    since = {"since": _timestamp(now - _HORIZON)}
+    since = {"since": timestamp(now - _HORIZON)}
     unread = reader.rows(_UNREAD, since)
     for row in reader.rows(_NEWEST, since):
         seen = eyes.pace(row, unread, now)
@@ -185,9 +178,9 @@ def paces(reader: Reader, now: float) -> dict[str, Row]:
         due = times.last_seen + pace.interval if running and pace.interval else None
         found[times.plate] = {
             "running": running,
-            "last_seen_at": _timestamp(times.last_seen),
+            "last_seen_at": timestamp(times.last_seen),
             "interval_seconds": pace.interval,
-            "next_due_at": None if due is None else _timestamp(due),
+            "next_due_at": None if due is None else timestamp(due),
         }
     return found
 
@@ -217,11 +210,6 @@ SELECT i.plate, i.well, i.field, i.channel, i.seen_at
 """
 
 
-def _timestamp(seconds: float) -> str:
-    """As the database has it; see `database.timestamp`, whose module takes long to import."""
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
-
-
 # -- one well -------------------------------------------------------------------------------
 
 
@@ -237,7 +225,7 @@ def well_frames(reader: Reader, plate: str, well: str) -> list[Row]:
     """
     rows = reader.rows(_FRAMES, {"plate": plate, "well": well})
     for row in rows:
-        row["flags"] = [flag for flag in (row["flags"] or "").split(",") if flag]
+        row["flags"] = flags_of(row["flags"])
         row["checks"] = json.loads(row["checks"] or "{}")
         for name in ("excluded", "outline", "mask"):
             row[name] = bool(row[name])

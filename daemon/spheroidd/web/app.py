@@ -13,7 +13,7 @@ from structlog.typing import FilteringBoundLogger
 from spheroidd import __version__
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.reader import Reader
-from spheroidd.web import assets, events, failing, login, pages
+from spheroidd.web import assets, failing, login, pages
 from spheroidd.web.access import Access, Guard
 from spheroidd.web.api import router
 from spheroidd.web.band import Bands
@@ -78,7 +78,6 @@ def create_app(
     )
     app.state.site = site
     app.include_router(router, prefix="/api/v1")
-    app.include_router(events.router, prefix="/api/v1")
     app.include_router(login.router)
     app.include_router(pages.router)
     assets.mount(app)

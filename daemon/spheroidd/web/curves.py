@@ -7,12 +7,12 @@ part of the answer is kept as JSON, so the whole plate is these put together.
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from spheroidd.store.changes import changes_since, newest
+from spheroidd.store.database import timestamp
 from spheroidd.store.reader import Reader
 from spheroidd.store.viewing import latest, plate_start, points, well_names
 from spheroidd.web.curve import Shown, Well, wells_of
@@ -65,13 +65,8 @@ class Curves:
             there are more of these two than it shows. `last` has `image`, `hours`, `area`,
             `relative`, `excluded`, `captured_at`, `measured_at` and `flags` (comma-separated).
         """
-        with self._open() as reader:
-            held = self._held(plate)
-            with held.turn:
-                held.refresh(reader)
-                view = held.view(points)
-        self._drop(held)
-        return view
+        with self._fresh(plate) as held:
+            return held.view(points)
 
     def view(self, plate: str, points: int | None = None) -> dict[str, Any]:
         """The same as plain values."""
@@ -86,13 +81,8 @@ class Curves:
 
         Names that are not there any more are left out.
         """
-        with self._open() as reader:
-            held = self._held(plate)
-            with held.turn:
-                held.refresh(reader)
-                found = held.some(names)
-        self._drop(held)
-        return found
+        with self._fresh(plate) as held:
+            return held.some(names)
 
     def wells(self, plate: str, names: Sequence[str]) -> dict[str, Any]:
         """The same as plain values."""
@@ -104,6 +94,16 @@ class Curves:
         """Those in memory, the one asked for last at the end."""
         with self._turn:
             return list(self._plates)
+
+    @contextmanager
+    def _fresh(self, plate: str) -> Iterator["_Plate"]:
+        """The plate, brought up to date, for one thread at a time."""
+        with self._open() as reader:
+            held = self._held(plate)
+            with held.turn:
+                held.refresh(reader)
+                yield held
+        self._drop(held)
 
     def _held(self, plate: str) -> "_Plate":
         with self._turn:
@@ -213,8 +213,7 @@ class _Plate:
 
 def _moment(julian_day: float) -> str:
     """A time as the database has it."""
-    seconds = round((julian_day - _UNIX_EPOCH) * 86400, 3)
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    return timestamp(round((julian_day - _UNIX_EPOCH) * 86400, 3))
 
 
 def _json(value: Any) -> bytes:

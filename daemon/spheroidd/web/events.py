@@ -28,7 +28,9 @@ async def live(
 ) -> EventStream:
     """Server-sent events: `hello` first, then `wells` of the given plate, `status`, `ping`.
 
-    `wells` has `plate`, `seq` and `wells`, each as in `/plate`; `status` is what `/status` says.
+    `wells` has `plate`, `seq` and `wells`, each as in `/plate`; `status` has
+    `level`, `headline`, `sentence` and `totals` as in `/status`, and `html`, the overview's
+    moving part; `ping` says nothing but that the line stands.
     Whoever reads too slowly is cut off, and asks for everything when it comes back.
     """
     return EventStream(

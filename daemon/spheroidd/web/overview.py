@@ -1,9 +1,8 @@
 """What the overview shows: is it running, how do the plates grow, what needs a look."""
 
-import shutil
 from typing import Any
 
-from spheroidd.report.status import snapshot
+from spheroidd.report.status import disk, snapshot
 from spheroidd.report.wording import headline, troubles
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.listing import alerts
@@ -33,7 +32,7 @@ def overview(reader: Reader, folder: StateFolder, now: float) -> dict[str, Any]:
         "sentence": sentence(found, level, said, now),
         "troubles": [vars(trouble) for trouble in troubles(found)],
         "alerts": [row for row in alerts(reader, _OPEN_ALERTS) if row["ended_at"] is None],
-        "disk": _disk(folder),
+        "disk": disk(folder.root),
         "now": now,
     }
 
@@ -80,11 +79,3 @@ def _ago(stored: str, now: float) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
-
-
-def _disk(folder: StateFolder) -> dict[str, int] | None:
-    try:
-        usage = shutil.disk_usage(folder.root)
-    except OSError:
-        return None
-    return {"free_bytes": usage.free, "total_bytes": usage.total}

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Security
 from fastapi.security import HTTPBearer
 
+from spheroidd.web import events
 from spheroidd.web.api import growth, images, plates, review, service
 from spheroidd.web.api.models import Problem
 
@@ -44,4 +45,5 @@ _TOKEN = HTTPBearer(
 router = APIRouter(responses=_REFUSED, dependencies=[Security(_TOKEN)])
 for part in (service, plates, growth, images, review):
     router.include_router(part.router, responses=_UNCHANGED)
+router.include_router(events.router)
 router.include_router(review.decisions, responses=_UNDECIDED)
