@@ -1,5 +1,6 @@
 """The overview says in one sentence how things are, and shows how each plate grows."""
 
+import time
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ from starlette.testclient import TestClient
 
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.reader import Reader
+from spheroidd.web import overview as overview_module
 from spheroidd.web.band import Bands, band_of
 from spheroidd.web.curves import Curves
-from spheroidd.web.overview import overview, sentence
+from spheroidd.web.overview import Glances, overview, sentence
 from spheroidd.web.site import Readers
 
 
@@ -60,6 +62,32 @@ def test_running_and_finished_plates(state: StateFolder) -> None:
     assert not any(row["running"] for row in later["plates"])
     assert [alert["title"] for alert in now["alerts"]] == ["Two images want a look"]
     assert now["disk"]["free_bytes"] > 0
+
+
+def test_what_takes_long_is_shared_for_a_moment(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shown by counting: who asks at the same time gets the same, and others a newer one."""
+    work = 0.0
+    made: list[float] = []
+
+    def slow(*_: Any) -> dict[str, Any]:
+        made.append(time.monotonic())
+        end = time.thread_time() + work
+        while time.thread_time() < end:
+            pass
+        return {"number": len(made)}
+
+    monkeypatch.setattr(overview_module, "overview", slow)
+    glances = Glances(state)
+    with Reader(state.database) as reader:
+        assert [glances.lately(reader)["number"] for _ in range(3)] == [1, 2, 3]
+        work = 0.06
+        assert [glances.lately(reader)["number"] for _ in range(3)] == [4, 4, 4]
+        assert glances.new(reader)["number"] == 5
+        while glances.lately(reader)["number"] == 5:
+            time.sleep(0.01)
+    assert 0.6 <= made[5] - made[4] < 5
 
 
 def test_the_page_shows_it_all_and_escapes_names(client: TestClient) -> None:

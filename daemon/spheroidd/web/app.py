@@ -20,7 +20,7 @@ from spheroidd.web.band import Bands
 from spheroidd.web.curves import Curves
 from spheroidd.web.headers import Headers
 from spheroidd.web.live import Live
-from spheroidd.web.overview import overview
+from spheroidd.web.overview import Glances
 from spheroidd.web.pages import moving_part
 from spheroidd.web.pictures import Pictures
 from spheroidd.web.site import Readers, Site
@@ -100,10 +100,11 @@ def _site(settings: Settings, log: FilteringBoundLogger, clock: Callable[[], flo
     readers = Readers(settings.folder.database)
     curves = Curves(readers.get)
     bands = Bands(curves)
+    glances = Glances(settings.folder, clock)
 
     def moving(reader: Reader) -> dict[str, Any]:
         """What every page is told of the service; the overview's moving part is made once."""
-        found = overview(reader, settings.folder, clock())
+        found = glances.new(reader)
         said = {key: found[key] for key in ("level", "headline", "sentence", "totals")}
         return said | {"html": moving_part(found, bands)}
 
@@ -113,6 +114,7 @@ def _site(settings: Settings, log: FilteringBoundLogger, clock: Callable[[], flo
         readers=readers,
         curves=curves,
         bands=bands,
+        glances=glances,
         live=live,
         pictures=Pictures(settings.folder.root),
         access=access,

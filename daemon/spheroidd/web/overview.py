@@ -1,5 +1,8 @@
 """What the overview shows: is it running, how do the plates grow, what needs a look."""
 
+import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 from spheroidd.report.status import disk, snapshot
@@ -10,6 +13,11 @@ from spheroidd.store.reader import Reader, seconds_of
 from spheroidd.store.viewing import paces
 
 _OPEN_ALERTS = 20
+# An archive of a million images takes a fifth of a second to look over; so many pages may be
+# opened at once that this must not be done for each.
+_SHARED_FROM = 0.05  # seconds of CPU; what costs less is made for everybody who asks
+_SHARE = 10.0  # times as long as it took it is shared
+_OLDEST = 5.0
 
 
 def overview(reader: Reader, folder: StateFolder, now: float) -> dict[str, Any]:
@@ -35,6 +43,39 @@ def overview(reader: Reader, folder: StateFolder, now: float) -> dict[str, Any]:
         "disk": disk(folder.root),
         "now": now,
     }
+
+
+class Glances:
+    """Overviews of one state folder; where making one takes long, it is shared for a moment."""
+
+    def __init__(self, folder: StateFolder, clock: Callable[[], float] = time.time) -> None:
+        """
+        Args:
+            clock: seconds since the epoch.
+        """
+        self._folder = folder
+        self._clock = clock
+        self._turn = threading.Lock()
+        self._kept: dict[str, Any] = {}
+        self._until = 0.0
+
+    def new(self, reader: Reader) -> dict[str, Any]:
+        """The overview of now; not to be changed, for others may get the same."""
+        with self._turn:
+            return self._made(reader)
+
+    def lately(self, reader: Reader) -> dict[str, Any]:
+        """The same, or that of a moment ago: five seconds at most, and in a small archive none."""
+        with self._turn:
+            return self._kept if time.monotonic() < self._until else self._made(reader)
+
+    def _made(self, reader: Reader) -> dict[str, Any]:
+        began = time.thread_time()
+        self._kept = overview(reader, self._folder, self._clock())
+        took = time.thread_time() - began
+        shared = min(_SHARE * took, _OLDEST) if took >= _SHARED_FROM else 0.0
+        self._until = time.monotonic() + shared
+        return self._kept
 
 
 def sentence(found: dict[str, Any], level: str, said: str, now: float) -> str:

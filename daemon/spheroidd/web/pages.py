@@ -8,7 +8,6 @@ from starlette.responses import HTMLResponse
 from spheroidd.store.viewing import known_plate, known_well
 from spheroidd.web.band import Band, Bands
 from spheroidd.web.failing import NotThereError
-from spheroidd.web.overview import overview
 from spheroidd.web.rendering import fragment, page
 from spheroidd.web.site import Site, site_of
 
@@ -19,7 +18,7 @@ OnSite = Annotated[Site, Depends(site_of)]
 @router.get("/")
 def home(request: Request, site: OnSite) -> HTMLResponse:
     with site.readers.get() as reader:
-        found = overview(reader, site.folder, site.clock())
+        found = site.glances.lately(reader)
     return page(request, "overview.html", found=found, bands=_bands_of(found, site.bands))
 
 

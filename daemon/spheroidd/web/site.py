@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from spheroidd.web.band import Bands
     from spheroidd.web.curves import Curves
     from spheroidd.web.live import Live
+    from spheroidd.web.overview import Glances
     from spheroidd.web.pictures import Pictures
 
 _KEPT = 8  # connections that wait for the next question
@@ -82,6 +83,7 @@ class Site:
     readers: Readers
     curves: "Curves"
     bands: "Bands"
+    glances: "Glances"
     live: "Live"
     pictures: "Pictures"
     access: "Access"

@@ -8,7 +8,6 @@ from starlette.responses import Response
 from spheroidd.store import listing, run_reading
 from spheroidd.web import asking
 from spheroidd.web.api.models import Alert, Events, Plate, Run, Status
-from spheroidd.web.overview import overview
 from spheroidd.web.site import Site, site_of
 
 router = APIRouter(tags=["service"])
@@ -36,7 +35,7 @@ def plates(request: Request, site: OnSite) -> Response:
 
 def _overview(site: Site) -> dict[str, Any]:
     with site.readers.get() as reader:
-        return overview(reader, site.folder, site.clock())
+        return site.glances.lately(reader)
 
 
 @router.get("/runs", operation_id="runs", summary="Ways of measuring", response_model=list[Run])
