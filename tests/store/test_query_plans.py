@@ -26,6 +26,7 @@ from spheroidd.store.reader import Reader
 from spheroidd.store.results import Results, SegmentationRecord
 from spheroidd.store.runs import Recipe, Runs
 from spheroidd.store.sights import Sights
+from spheroidd.store.waiting import waiting
 
 LARGE = ("images", "transitions", "segmentations", "measurements", "objects", "batches")
 # Partial indexes over what is still to be done or looked at: few rows in any archive.
@@ -182,8 +183,8 @@ QUESTIONS: dict[str, Ask] = {
     "steps ever": read(reading.steps),
     "names of plates": read(reviewing.plates),
     "names of wells": read(reviewing.wells),
-    "what waits for review": read(lambda reader: reviewing.flagged(reader, reviewing.Selection())),
-    "of one plate": read(lambda reader: reviewing.flagged(reader, reviewing.Selection("P"))),
+    "what waits for review": read(lambda reader: waiting(reader, reviewing.Selection())),
+    "of one plate": read(lambda reader: waiting(reader, reviewing.Selection("P"))),
     # for pages and API
     "the newest change": read(newest),
     "what changed": read(lambda reader: changes_since(reader, 0)),

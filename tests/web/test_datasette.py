@@ -21,7 +21,8 @@ from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
 from spheroidd.store.reader import Reader
 from spheroidd.store.reading import growth, plate_counts
-from spheroidd.store.reviewing import Selection, flagged
+from spheroidd.store.reviewing import Selection
+from spheroidd.store.waiting import waiting as what_waits
 from spheroidd.upkeep.backup import back_up_to
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -89,7 +90,7 @@ def test_every_query_answers(state: StateFolder) -> None:
 def test_queries_say_what_the_program_says(state: StateFolder) -> None:
     with Reader(state.database) as reader:
         rows = [row for row in growth(reader, PLATE) if not row["excluded"]]
-        waiting = flagged(reader, Selection())
+        waiting, _ = what_waits(reader, Selection())
         counts = {row["plate"]: row for row in plate_counts(reader)}
     found = ask(state.database, "/growth_of_a_plate.json", plate=PLATE)
     assert [row["area_um2"] for row in found] == [row["area_um2"] for row in rows]

@@ -41,11 +41,11 @@ from spheroidd.store.reader import BUSY_SECONDS, Reader, Row
 from spheroidd.store.reviewing import (
     Selection,
     events,
-    flagged,
     refuse_hidden,
     refuse_unknown,
     selected,
 )
+from spheroidd.store.waiting import waiting
 
 if TYPE_CHECKING:
     from spheroidd.store.reviews import Reviews, Subject, Undone
@@ -89,22 +89,22 @@ def list_flagged(
         refuse_unknown_flag(flag)
     with Reader(database) as reader:
         wanted = as_stored(reader, Selection(plate, well, from_hours, to_hours))
-        rows = flagged(reader, wanted, flag)
+        most = limit if as_json else limit or _SHOWN
+        rows, total = waiting(reader, wanted, flag, most)
         if not rows:
             refuse_unknown(reader, wanted)
     for row in rows:
         outline = row["outline_path"]
         row["outline_path"] = None if outline is None else str(database.parent / outline)
     if as_json:
-        out.print_json(json.dumps(rows[:limit]))
+        out.print_json(json.dumps(rows))
         return
     if not rows:
         say("nothing waits for review there")
         return
-    shown = rows[: limit or _SHOWN]
-    out.print(_table_of(shown))
-    rest = len(rows) - len(shown)
-    say(f"{len(rows)} images wait for review" + (f"; {rest} are not shown (--limit)" * bool(rest)))
+    out.print(_table_of(rows))
+    rest = total - len(rows)
+    say(f"{total} images wait for review" + (f"; {rest} are not shown (--limit)" * bool(rest)))
 
 
 def _table_of(rows: Sequence[Row]) -> Table:

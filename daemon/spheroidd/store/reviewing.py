@@ -1,4 +1,5 @@
-"""Questions around review: which images are meant, which wait to be looked at, what was settled."""
+"""Questions around review: which images are meant, and what was settled.  What waits to be looked
+at is in `waiting.py`."""
 
 import json
 from collections.abc import Sequence
@@ -8,22 +9,17 @@ from typing import Any
 from spheroidd.errors import SpheroiddError
 from spheroidd.store.paths import printable
 from spheroidd.store.reader import Reader, Row
-from spheroidd.store.reading import HOURS, flags_of
+from spheroidd.store.reading import HOURS
 
 _LISTED = 100  # names that a message spells out
 
 _HALF_DIGIT = 5e-5  # hours are rounded to four digits, and are asked for as they are shown
 # In the words of the indexes: `current`, and `<> 'superseded'` beside what implies it.
-_CURRENT = (
+CURRENT = (
     "images i JOIN measurements m ON m.image_id = i.id AND m.current"
     " AND i.state = 'measured' AND i.state <> 'superseded'"
 )
-# From the few that are flagged to their images, not the other way round.
-_FLAGGED = (
-    "measurements m INDEXED BY measurements_flagged"
-    " CROSS JOIN images i ON i.id = m.image_id AND m.current AND i.state = 'measured'"
-)
-_ORDER = "i.plate_key, i.plate, i.well_key, i.well, i.time_key, i.id"
+ORDER = "i.plate_key, i.plate, i.well_key, i.well, i.time_key, i.id"
 
 
 @dataclass(frozen=True)
@@ -108,51 +104,12 @@ def selected(reader: Reader, selection: Selection) -> list[Row]:
     rows = reader.rows(
         f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {HOURS} AS hours,"  # noqa: S608
         " i.timepoint, i.path AS image_path, m.area_px, m.object_number, i.excluded, m.decision"
-        f" FROM {_CURRENT} WHERE {condition} ORDER BY {_ORDER}",
+        f" FROM {CURRENT} WHERE {condition} ORDER BY {ORDER}",
         values,
     )
     if not rows:
         raise _none_there(reader, selection)
     return rows
-
-
-def flagged(reader: Reader, selection: Selection, flag: str | None = None) -> list[Row]:
-    """Measurements that wait to be looked at: flagged, not settled, not excluded; worst first.
-
-    Worse is what has more flags; among equals, what is further beyond the limit of a flag, as a
-    share of that limit. Wells that are simply empty come last.
-
-    Args:
-        flag: only those that carry this flag.
-
-    Returns:
-        Rows of image_id, measurement_id, plate, well, hours, timepoint, image_path, area_px,
-        area_um2, n_objects, object_number, flags (list), checks (flag → value and limit, of
-        the flags that are raised), excess, outline_path (relative to the state folder).
-    """
-    condition, values = selection.condition()
-    rows = reader.rows(
-        f"SELECT i.id AS image_id, m.id AS measurement_id, i.plate, i.well, {HOURS} AS hours,"  # noqa: S608
-        " i.timepoint, i.path AS image_path, m.area_px, m.area_um2, m.n_objects,"
-        " m.object_number, m.flags, m.checks, m.outline_path"
-        f" FROM {_FLAGGED if selection.everything else _CURRENT}"
-        f" WHERE {condition} AND m.flags <> '' AND m.decision IS NULL"
-        " AND NOT i.excluded AND (:flag IS NULL OR instr(',' || m.flags || ',', :wrapped))"
-        f" ORDER BY {_ORDER}",
-        {**values, "flag": flag, "wrapped": f",{flag},"},
-    )
-    for row in rows:
-        row["flags"] = flags_of(row["flags"])
-        checks = json.loads(row["checks"])
-        row["checks"] = {
-            name: {key: check.get(key) for key in ("value", "limit")}
-            for name, check in checks.items()
-            if name in row["flags"]
-        }
-        row["excess"] = max(map(_excess, row["checks"].values()), default=0.0)
-    return sorted(
-        rows, key=lambda row: (row["flags"] == ["no_spheroid"], -len(row["flags"]), -row["excess"])
-    )
 
 
 def refuse_hidden(reader: Reader, event: int) -> None:
@@ -191,7 +148,7 @@ def events(reader: Reader, selection: Selection) -> list[Row]:
         "SELECT r.id, r.at, r.who, r.action, r.reason, i.plate, i.well,"  # noqa: S608
         f" {HOURS} AS hours, i.path AS image_path, t.measurement_id, t.object_number, t.was"
         " FROM reviews r JOIN review_images t ON t.review_id = r.id"
-        f" JOIN images i ON i.id = t.image_id WHERE {condition} ORDER BY r.id, {_ORDER}",
+        f" JOIN images i ON i.id = t.image_id WHERE {condition} ORDER BY r.id, {ORDER}",
         values,
     )
     found: dict[int, Row] = {}
@@ -200,13 +157,6 @@ def events(reader: Reader, selection: Selection) -> list[Row]:
         row["was"] = json.loads(row["was"])
         found.setdefault(event["id"], {**event, "images": []})["images"].append(row)
     return list(found.values())
-
-
-def _excess(check: Row) -> float:
-    value, limit = check["value"], check["limit"]
-    if value is None or limit is None:
-        return 0.0
-    return float(abs(value - limit) / (abs(limit) or 1.0))
 
 
 # -- nothing there: say what there is ---------------------------------------------------------
@@ -253,7 +203,7 @@ def _none_there(reader: Reader, selection: Selection) -> SpheroiddError:
     [there] = reader.rows(
         f"SELECT count(*) AS n, min({HOURS}) AS first, max({HOURS}) AS last,"  # noqa: S608
         " min(i.timepoint) AS low, max(i.timepoint) AS high"
-        f" FROM {_CURRENT} WHERE {condition}",
+        f" FROM {CURRENT} WHERE {condition}",
         values,
     )
     frames = "without frame numbers in their names"

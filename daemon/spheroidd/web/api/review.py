@@ -17,8 +17,9 @@ from spheroidd.store.database import Database
 from spheroidd.store.paths import to_stored
 from spheroidd.store.picture import candidates
 from spheroidd.store.reader import Row
-from spheroidd.store.reviewing import Selection, flagged, refuse_hidden, selected
+from spheroidd.store.reviewing import Selection, refuse_hidden, selected
 from spheroidd.store.reviews import Reviews, Subject, Undone
+from spheroidd.store.waiting import waiting
 from spheroidd.web import asking
 from spheroidd.web.api.models import AreaPx, AreaUm2, Flags, Hours, Object
 from spheroidd.web.site import Site, site_of
@@ -139,11 +140,10 @@ def queue(
     """What waits to be looked at, worst first: flagged, not settled, not excluded."""
     with site.readers.get() as reader:
         asking.see_any(reader, plate, well)
-        waiting = flagged(reader, Selection(plate, well), flag)
-        shown = waiting[:limit]
+        shown, total = waiting(reader, Selection(plate, well), flag, limit)
         objects = candidates(reader, [row["measurement_id"] for row in shown])
     rows = [_shown(row, objects[row["measurement_id"]]) for row in shown]
-    return asking.answer(request, {"rows": rows, "total": len(waiting)})
+    return asking.answer(request, {"rows": rows, "total": total})
 
 
 def _shown(row: Row, objects: list[Row]) -> Row:
