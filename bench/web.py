@@ -183,20 +183,24 @@ async def look_on(address: str, count: int, report: Path) -> None:
 async def listen(host: str, port: int, plate: str, told: list[float]) -> None:
     """One page: its data once, then what changes; notes how long after its commit a measurement
     came."""
-    await asyncio.to_thread(fetch, f"http://{host}:{port}/api/v1/plate?plate={plate}")
+    page = await asyncio.to_thread(fetch, f"http://{host}:{port}/api/v1/plate?plate={plate}")
+    newest = newest_of(json.loads(page)["wells"])  # what it has seen already is no news
     reader, writer = await asyncio.open_connection(host, port, limit=2**24)
     writer.write(f"GET /api/v1/live?plate={plate} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-    newest = ""
     try:
         while line := await reader.readline():
             if line.startswith(b"data: ") and b'"measured_at"' in line:
-                wells = json.loads(line[6:])["wells"]
-                last = max(well["last"]["measured_at"] for well in wells if well["last"])
+                last = newest_of(json.loads(line[6:])["wells"])
                 if last > newest:
                     newest = last
                     told.append(time.time() - datetime.fromisoformat(last).timestamp())
     finally:
         writer.close()
+
+
+def newest_of(wells: list[dict[str, Any]]) -> str:
+    """When the newest area was measured."""
+    return max((well["last"]["measured_at"] for well in wells if well["last"]), default="")
 
 
 # -- over a large archive ---------------------------------------------------------------------

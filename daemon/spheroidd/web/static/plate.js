@@ -268,10 +268,10 @@ class PlatePage {
     const { geometry, wells } = this.data;
     const images = wells.reduce((sum, well) => sum + well.images, 0);
     const waiting = wells.reduce((sum, well) => sum + well.to_review, 0);
-    const last = wells.map((well) => well.last?.captured_at).filter(Boolean).sort().at(-1);
+    const last = wells.map((well) => well.last?.measured_at).filter(Boolean).sort().at(-1);
     const kind = geometry.kind === "plate" ? `${number(geometry.wells)}-well plate, ` : "";
     one("facts").replaceChildren(`${kind}${count(wells.length, "well")}, ${count(images, "image")}`,
-      ...(last ? [", last image ", moment(last, { age: true }), ","] : []));
+      ...(last ? [", newest area ", moment(last, { age: true }), ","] : []));
     one("review").hidden = waiting === 0;
     one("review").textContent = `Review ${count(waiting, "image")}`;
     one("as-of").textContent = `as of ${new Date().toLocaleTimeString([], { timeStyle: "medium" })}`;
