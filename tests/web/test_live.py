@@ -131,6 +131,7 @@ def test_a_restored_database_is_looked_at_anew(live: Live, state: StateFolder) -
     async def watch() -> Any:
         events = live.events(PLATE)
         await next_event(events, "status")
+        live._curves.view(PLATE)
         copy = state.root / "copy.db"
         with (
             contextlib.closing(sqlite3.connect(state.database)) as old,
@@ -142,6 +143,7 @@ def test_a_restored_database_is_looked_at_anew(live: Live, state: StateFolder) -
             state.database.with_name(state.database.name + ending).unlink(missing_ok=True)
         copy.replace(state.database)
         await next_event(events, "hello")  # everybody asks for everything
+        assert live._curves.plates == [], "and gets nothing of before"
         await asyncio.to_thread(exclude_one, state)
         return await next_event(events, "wells")
 
@@ -211,3 +213,65 @@ def test_the_overview_may_cost_a_tenth_and_no_more(
     finally:
         live.stop()
     assert taken[1] - taken[0] >= 2.0
+
+
+def test_only_a_look_that_went_well_is_told(
+    state: StateFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a page would call itself live while nobody can read the database."""
+    monkeypatch.setattr(live_module, "PING_SECONDS", 0.1)
+    readers = Readers(state.database)
+    live = Live(readers, Curves(readers.get), counted, structlog.get_logger())
+    live.start()
+
+    async def watch() -> None:
+        events = live.events(None)
+        await next_event(events, "ping")
+        away = state.database.rename(state.database.with_suffix(".away"))
+        told = 0
+        with contextlib.suppress(TimeoutError):  # a look may have been under way
+            async with asyncio.timeout(4 * live_module.LOOK_SECONDS):
+                async for _ in events:
+                    told += 1
+        assert told <= 1
+        away.rename(state.database)
+        await next_event(live.events(None), "ping")
+
+    try:
+        asyncio.run(watch())
+    finally:
+        live.stop()
+
+
+def test_nothing_ends_the_thread(state: StateFolder) -> None:
+    told: list[str] = []
+
+    def faulty(reader: Reader) -> dict[str, Any]:
+        if not told:
+            told.append("once")
+            raise ZeroDivisionError("a mistake of ours")
+        return counted(reader)
+
+    readers = Readers(state.database)
+    with structlog.testing.capture_logs() as log:
+        live = Live(readers, Curves(readers.get), faulty, structlog.get_logger())
+        live.start()
+
+        async def watch() -> Any:
+            return await next_event(live.events(None), "status")
+
+        try:
+            assert asyncio.run(watch()) == {"excluded": 1}
+        finally:
+            live.stop()
+    assert [(entry["reason"], entry["exc_info"]) for entry in log] == [("a mistake of ours", True)]
+
+
+def test_who_is_too_many_hears_nothing(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even a hello: its page would ask for everything again and again."""
+    monkeypatch.setattr(live_module, "_MOST_VIEWERS", 0)
+
+    async def watch() -> list[bytes]:
+        return [event async for event in live.events(PLATE)]
+
+    assert asyncio.run(watch()) == []

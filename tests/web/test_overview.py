@@ -117,6 +117,16 @@ def test_a_band_is_the_wells_percentiles() -> None:
     assert band.area.endswith("Z")
 
 
+def test_a_round_that_has_just_begun_is_no_median() -> None:
+    """One well of five has its next image already, five times as large."""
+    hours, grown = [0.0, 12.0, 24.0], [100.0, 150.0, 200.0]
+    early = {"hours": [*hours, 36.0], "relative": [*grown, 1000.0], "excluded": []}
+    others = [{"hours": hours, "relative": grown, "excluded": []} for _ in range(4)]
+    band = band_of({"wells": [{"series": [one]} for one in (early, *others)]})
+    assert band is not None
+    assert (band.hours[-1], band.median[-1]) == (24, 200)
+
+
 def test_what_is_excluded_or_alone_makes_no_band() -> None:
     wild = series([0, 10, 24], [100, 9999, 150], [1])
     assert band_of({"wells": [{"series": [wild]}]}).high.max() == 150  # type: ignore[union-attr]

@@ -232,6 +232,24 @@ def saved(page: Page, part: str, ending: str, folder: Path) -> bytes:
     return path.read_bytes()
 
 
+def test_what_is_not_drawn_is_said(page: Page, open_plate: Open) -> None:
+    def fewer(route: Route) -> None:
+        answer = route.fetch()
+        plate = answer.json()
+        plate["wells"][0]["images"] += 1000  # of which the server has left these out
+        route.fulfill(response=answer, json=plate)
+
+    page.route("**/api/v1/plate?*", fewer)
+    open_plate()
+    expect(page.locator("[data-note]")).to_contain_text("of 1,056 images, all flagged and excluded")
+
+
+def test_data_that_did_not_come_is_asked_for_again(page: Page, open_plate: Open) -> None:
+    page.route("**/api/v1/plate?*", lambda route: route.abort(), times=1)
+    open_plate()
+    expect(page.locator("[data-trouble]")).to_be_hidden()
+
+
 def test_a_new_measurement_redraws_its_well_alone(open_plate: Open, state: StateFolder) -> None:
     page = open_plate()
     expect(page.locator("html")).to_have_attribute("data-live", "live")

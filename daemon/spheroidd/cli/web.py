@@ -43,8 +43,8 @@ def web(
 ) -> None:
     """Watch the plates grow in a browser: overview, growth curves, outlines, review.
 
-    Runs beside the daemon and only reads, except for decisions that people make on the review
-    page. On this machine alone (http://127.0.0.1:8765) unless the configuration says otherwise;
+    Runs beside the daemon and only reads, except for decisions that people make on its
+    pages. On this machine alone (http://127.0.0.1:8765) unless the configuration says otherwise;
     docs/web.md shows how a laboratory gets at it safely. Ctrl-C ends it.
     """
     if hash_password:

@@ -1,7 +1,6 @@
 """Answers that need not be sent twice, and the bounds of what may be asked."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ from spheroidd.store.paths import printable
 from spheroidd.store.reader import Reader, Row
 from spheroidd.store.reviewing import listed
 from spheroidd.store.viewing import known_plate, known_well, plate_names, plate_start, well_names
+from spheroidd.web.encoding import encoded
 from spheroidd.web.failing import NotThereError
 from spheroidd.web.site import Site
 
@@ -70,11 +70,6 @@ def answer(
     tag = tag or tag_of(body)
     again = unchanged(request, tag, headers)
     return again or Response(body, 200, {**headers, "ETag": tag}, "application/json")
-
-
-def encoded(content: Any) -> bytes:
-    """JSON in ASCII, as `status --json` writes names."""
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
 
 
 def see_plate(reader: Reader, plate: str) -> None:

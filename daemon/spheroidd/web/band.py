@@ -24,7 +24,7 @@ class Band:
     Attributes:
         hours: float, n; evenly spaced.
         low, median, high: float, n; the tenth, fiftieth and ninetieth percentile of the wells
-            that have been imaged by then and later.
+            that have been imaged by then and later: at both ends, half of them at least.
     """
 
     hours: NDArray[np.float64]
@@ -71,8 +71,9 @@ def band_of(view: dict[str, Any]) -> Band | None:
     ]
     if not curves:
         return None
-    first = min(hours[0] for hours, _ in curves)
-    last = max(hours[-1] for hours, _ in curves)
+    half = len(curves) // 2  # a round takes its time: its first wells are no median
+    first = sorted(hours[0] for hours, _ in curves)[-1 - half]
+    last = sorted(hours[-1] for hours, _ in curves)[half]
     if last <= first:
         return None
     grid = np.linspace(first, last, _STEPS)

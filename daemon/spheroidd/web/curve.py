@@ -1,6 +1,5 @@
 """One well's growth curves: as numbers in memory, and as the part of an answer."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spheroidd.store.viewing import EXCLUDED, FLAGGED, SETTLED
+from spheroidd.web.encoding import encoded
 from spheroidd.web.reduction import LEAST, Numbers, reduced
 
 _POINT = np.dtype(
@@ -101,7 +101,7 @@ class Well:
         """
         if self._kept is not None and self._kept[0] == shown:
             return self._kept[1]
-        text = json.dumps(self._said(shown), separators=(",", ":"), allow_nan=False).encode()
+        text = encoded(self._said(shown))
         if keep:
             self._kept = (shown, text)
         return text

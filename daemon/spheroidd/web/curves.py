@@ -16,6 +16,7 @@ from spheroidd.store.database import timestamp
 from spheroidd.store.reader import Reader
 from spheroidd.store.viewing import latest, plate_start, points, well_names
 from spheroidd.web.curve import Shown, Well, wells_of
+from spheroidd.web.encoding import encoded
 from spheroidd.web.geometry import Geometry, geometry_of
 
 MOST_BYTES = 50_000_000  # in memory
@@ -88,6 +89,11 @@ class Curves:
         """The same as plain values."""
         found: dict[str, Any] = json.loads(self.wells_json(plate, names))
         return found
+
+    def forget(self) -> None:
+        """Read everything anew: another database lies there."""
+        with self._turn:
+            self._plates.clear()
 
     @property
     def plates(self) -> list[str]:
@@ -198,7 +204,7 @@ class _Plate:
         found = []
         for name in names:
             row, column = self._geometry.places[name]
-            head = _json({"well": name, "row": row, "column": column})
+            head = encoded({"well": name, "row": row, "column": column})
             found.append(head[:-1] + b"," + self._wells[name].json(shown, keep=keep)[1:])
         return found
 
@@ -216,9 +222,5 @@ def _moment(julian_day: float) -> str:
     return timestamp(round((julian_day - _UNIX_EPOCH) * 86400, 3))
 
 
-def _json(value: Any) -> bytes:
-    return json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
-
-
 def _joined(head: dict[str, Any], wells: Sequence[bytes]) -> bytes:
-    return _json(head)[:-1] + b',"wells":[' + b",".join(wells) + b"]}"
+    return encoded(head)[:-1] + b',"wells":[' + b",".join(wells) + b"]}"

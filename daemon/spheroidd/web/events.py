@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Query
 from starlette.responses import StreamingResponse
 
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.site import OnSite
 
 router = APIRouter(tags=["live"])
 
@@ -23,14 +23,15 @@ class EventStream(StreamingResponse):
     responses={200: {"content": {"text/event-stream": {}}, "description": "Server-sent events"}},
 )
 async def live(
-    site: Annotated[Site, Depends(site_of)],
+    site: OnSite,
     plate: Annotated[str | None, Query(description="Whose wells to be told of.")] = None,
 ) -> EventStream:
     """Server-sent events: `hello` first, then `wells` of the given plate, `status`, `ping`.
 
-    `wells` has `plate`, `seq` and `wells`, each as in `/plate`; `status` has
-    `level`, `headline`, `sentence` and `totals` as in `/status`, and `html`, the overview's
-    moving part; `ping` says nothing but that the line stands.
+    `wells` has `plate`, `seq`, `unit`, `start`, `geometry` and those `wells` that changed, each as
+    in `/plate`; where unit, start or geometry is another than before, ask for all of it anew.
+    `status` has `level`, `headline`, `sentence` and `totals` as in `/status`, and `html`, the
+    overview's moving part. `ping` says that the database has just been looked at.
     Whoever reads too slowly is cut off, and asks for everything when it comes back.
     """
     return EventStream(

@@ -8,7 +8,6 @@ A viewer who can't keep up is let go; its page comes back by itself and asks for
 
 import asyncio
 import contextlib
-import json
 import sqlite3
 import threading
 import time
@@ -22,6 +21,7 @@ from spheroidd.errors import SpheroiddError
 from spheroidd.store.changes import changes_since, data_version, newest
 from spheroidd.store.reader import Reader
 from spheroidd.web.curves import Curves
+from spheroidd.web.encoding import encoded
 from spheroidd.web.site import Readers
 
 LOOK_SECONDS = 0.5
@@ -71,7 +71,7 @@ class Live:
         self._overview = overview
         self._log = log
         self._viewers: set[_Viewer] = set()
-        self._turn = threading.Lock()
+        self._turn = threading.RLock()  # signal handlers take it, too, wherever they interrupt
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._inode = 0
@@ -80,6 +80,7 @@ class Live:
         self._reader: Reader | None = None
         self._status_at, self._status_took = -_STATUS_ANYWAY, 0.0
         self._status_due = True
+        self._ping_at = 0.0
         self._failed = ""
 
     def start(self) -> None:
@@ -114,15 +115,11 @@ class Live:
             if not full:
                 self._viewers.add(viewer)
         self._status_due = True
+        if full:  # it tries again, in its time
+            return
         try:
             yield _HELLO
-            while not full:
-                try:
-                    event = await asyncio.wait_for(viewer.events.get(), PING_SECONDS)
-                except TimeoutError:
-                    event = _event("ping", {})
-                if event is None:
-                    return
+            while (event := await viewer.events.get()) is not None:
                 yield event
         finally:
             with self._turn:
@@ -135,11 +132,12 @@ class Live:
             try:
                 self._look()
                 self._failed = ""
-            except (SpheroiddError, sqlite3.Error, OSError) as error:
+            except Exception as error:
                 self._close()
                 if str(error) != self._failed:  # once, not twice a second
                     self._failed = str(error)
-                    self._log.warning("live view waits", reason=str(error))
+                    known = isinstance(error, SpheroiddError | sqlite3.Error | OSError)
+                    self._log.warning("live view waits", reason=str(error), exc_info=not known)
 
     def _look(self) -> None:
         """One look at the database; where nothing has changed hardly anything is read.
@@ -154,6 +152,7 @@ class Live:
             self._tell_changes(reader)
         if self._viewers:
             self._tell_status(reader)
+            self._ping()
 
     def _tell_changes(self, reader: Reader) -> None:
         changed: dict[str, list[str]] = {}
@@ -182,6 +181,13 @@ class Live:
         for viewer in self._watching():
             self._send(viewer, event)
 
+    def _ping(self) -> None:
+        """Only after a look that went well: no page shall call itself live when it is not."""
+        if time.monotonic() - self._ping_at >= PING_SECONDS:
+            self._ping_at = time.monotonic()
+            for viewer in self._watching():
+                self._send(viewer, _event("ping", {}))
+
     def _open(self) -> Reader:
         """The connection of this thread: another file may lie there after `restore`.
 
@@ -191,6 +197,7 @@ class Live:
         if self._reader is None or inode != self._inode:
             self._close()
             self._reader, self._inode, self._version = Reader(self._readers.path), inode, None
+            self._curves.forget()
             self._seq = newest(self._reader)
             for viewer in self._watching():
                 self._send(viewer, _HELLO)
@@ -214,7 +221,7 @@ class Live:
 
 def _event(name: str, content: Any) -> bytes:
     """One server-sent event (WHATWG HTML, 9.2)."""
-    text = content if isinstance(content, bytes) else json.dumps(content).encode()
+    text = content if isinstance(content, bytes) else encoded(content)
     return b"event: " + name.encode() + b"\ndata: " + text + b"\n\n"
 
 

@@ -9,11 +9,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from spheroidd.web.origin import local_path
 from spheroidd.web.passwords import is_same
 from spheroidd.web.rendering import page
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.site import OnSite
 from spheroidd.web.viewer import Refused
 
 router = APIRouter(include_in_schema=False)
-OnSite = Annotated[Site, Depends(site_of)]
 
 _LONGEST_NAME = 40
 _MOST_FIELDS = 8

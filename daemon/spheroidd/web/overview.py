@@ -12,7 +12,6 @@ from spheroidd.store.listing import alerts
 from spheroidd.store.reader import Reader, seconds_of
 from spheroidd.store.viewing import paces
 
-_OPEN_ALERTS = 20
 # An archive of a million images takes a fifth of a second to look over; so many pages may be
 # opened at once that this must not be done for each.
 _SHARED_FROM = 0.05  # seconds of CPU; what costs less is made for everybody who asks
@@ -39,7 +38,7 @@ def overview(reader: Reader, folder: StateFolder, now: float) -> dict[str, Any]:
         "headline": said,
         "sentence": sentence(found, level, said, now),
         "troubles": [vars(trouble) for trouble in troubles(found)],
-        "alerts": [row for row in alerts(reader, _OPEN_ALERTS) if row["ended_at"] is None],
+        "alerts": alerts(reader, 0),
         "disk": disk(folder.root),
         "now": now,
     }

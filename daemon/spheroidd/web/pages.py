@@ -1,18 +1,16 @@
 """The pages; what moves on them comes from the API and from `/api/v1/live`."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Request
 from starlette.responses import HTMLResponse
 
-from spheroidd.store.viewing import known_plate, known_well
+from spheroidd.web.asking import see_any
 from spheroidd.web.band import Band, Bands
-from spheroidd.web.failing import NotThereError
 from spheroidd.web.rendering import fragment, page
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.site import OnSite, Site
 
 router = APIRouter(include_in_schema=False, default_response_class=HTMLResponse)
-OnSite = Annotated[Site, Depends(site_of)]
 
 
 @router.get("/")
@@ -24,7 +22,7 @@ def home(request: Request, site: OnSite) -> HTMLResponse:
 
 @router.get("/plate")
 def plate_view(request: Request, site: OnSite, plate: str) -> HTMLResponse:
-    _see_plate(site, plate)
+    _see(site, plate)
     return page(request, "plate.html", plate=plate)
 
 
@@ -32,17 +30,14 @@ def plate_view(request: Request, site: OnSite, plate: str) -> HTMLResponse:
 def well_view(
     request: Request, site: OnSite, plate: str, well: str, image: int | None = None
 ) -> HTMLResponse:
-    _see_plate(site, plate)
-    with site.readers.get() as reader:
-        if not known_well(reader, plate, well):
-            raise NotThereError(f"There is no well {well} on plate {plate}.")
+    _see(site, plate, well)
     return page(request, "well.html", plate=plate, well=well, image=image)
 
 
 @router.get("/review")
 def review(request: Request, site: OnSite, plate: str | None = None) -> HTMLResponse:
     if plate is not None:
-        _see_plate(site, plate)
+        _see(site, plate)
     return page(request, "review.html", plate=plate)
 
 
@@ -60,7 +55,6 @@ def _bands_of(found: dict[str, Any], bands: Bands) -> dict[str, Band]:
     return bands.of([row["plate"] for row in found["plates"] if row["running"] and row["plate"]])
 
 
-def _see_plate(site: Site, plate: str) -> None:
+def _see(site: Site, plate: str, well: str | None = None) -> None:
     with site.readers.get() as reader:
-        if not known_plate(reader, plate):
-            raise NotThereError(f"There is no plate {plate}.")
+        see_any(reader, plate, well)

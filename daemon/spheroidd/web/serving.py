@@ -52,7 +52,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def serve(app: FastAPI, live: Live, opened: socket.socket) -> None:
-    """Serve until SIGTERM or SIGINT; these end it in order, a second one at once."""
+    """Serve until SIGTERM or SIGINT; these end it in order, a second SIGINT at once."""
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -6,8 +6,9 @@ import queue
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
+from fastapi import Depends
 from starlette.requests import HTTPConnection
 from structlog.typing import FilteringBoundLogger
 
@@ -94,3 +95,6 @@ class Site:
 def site_of(request: HTTPConnection) -> Site:
     """The site that a request came to; a dependency of every route."""
     return cast("Site", request.app.state.site)
+
+
+OnSite = Annotated[Site, Depends(site_of)]

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator
 from typing import IO, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -22,7 +22,7 @@ from spheroidd.web.api.tables import (
     csv_file,
     disposition,
 )
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.site import OnSite
 
 router = APIRouter(tags=["growth"])
 Format = Literal["json", "csv", "parquet"]
@@ -82,7 +82,7 @@ _FILES: dict[int | str, dict[str, Any]] = {
 )
 def growth(
     request: Request,
-    site: Annotated[Site, Depends(site_of)],
+    site: OnSite,
     plate: asking.PlateName,
     well: Annotated[str | None, Query(description="Only of this well.")] = None,
     format: Annotated[

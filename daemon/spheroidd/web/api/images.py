@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
@@ -23,10 +23,9 @@ from spheroidd.web.api.models import (
 )
 from spheroidd.web.failing import NotThereError
 from spheroidd.web.pictures import Width
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.site import OnSite, Site
 
 router = APIRouter(tags=["images"])
-OnSite = Annotated[Site, Depends(site_of)]
 ImageId = Annotated[int, Path(ge=1, le=asking.LARGEST, description="The image's number.")]
 
 AnyWidth = Annotated[

@@ -2,17 +2,16 @@
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from spheroidd.store.viewing import well_frames, well_names
 from spheroidd.web import asking
 from spheroidd.web.api.models import AreaPx, AreaUm2, At, Check, Decision, Flags, Hours, State
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.site import OnSite
 
 router = APIRouter(tags=["plates and wells"])
-OnSite = Annotated[Site, Depends(site_of)]
 Unit = Annotated[
     Literal["µm²", "px"],
     Field(description="Of the areas: µm² where every image of the plate has a pixel size."),
@@ -58,10 +57,13 @@ class Series(BaseModel):
 class Last(BaseModel):
     """The newest measured image of a well."""
 
+    image: int = Field(description="Its number, for `/images/{id}`.")
     hours: Hours
     captured_at: At
     measured_at: At
     area: float | None = Field(description="In the plate's `unit`.")
+    relative: float | None = Field(description="In % of the first area not excluded.")
+    excluded: bool
     flags: str = Field(description="Comma-separated; may be empty.")
 
 
@@ -82,8 +84,9 @@ class PlateView(BaseModel):
     """A plate's wells, where they are, and their growth curves."""
 
     plate: str
-    seq: int = Field(description="The number of the plate's newest change.")
+    seq: int = Field(description="The number of the newest change that is in it.")
     unit: Unit
+    start: At = Field(description="When hours begin: the plate's first image. UTC, ISO 8601.")
     geometry: Geometry
     hours: Span
     wells: list[Well]

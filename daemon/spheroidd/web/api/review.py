@@ -22,12 +22,11 @@ from spheroidd.store.reviews import Reviews, Subject, Undone
 from spheroidd.store.waiting import waiting
 from spheroidd.web import asking
 from spheroidd.web.api.models import AreaPx, AreaUm2, Flags, Hours, Object
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.site import OnSite, Site
 from spheroidd.web.viewer import Viewer
 
 router = APIRouter(tags=["review"])
 decisions = APIRouter(tags=["review"])
-OnSite = Annotated[Site, Depends(site_of)]
 Number = Annotated[int, Field(ge=1, le=asking.LARGEST)]
 Reason = Annotated[str, Field(max_length=1000, description="Why; excluding needs one.")]
 Who = Annotated[

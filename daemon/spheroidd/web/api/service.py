@@ -2,16 +2,16 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from spheroidd.store import listing, run_reading
 from spheroidd.web import asking
 from spheroidd.web.api.models import Alert, Events, Plate, Run, Status
-from spheroidd.web.site import Site, site_of
+from spheroidd.web.encoding import encoded
+from spheroidd.web.site import OnSite, Site
 
 router = APIRouter(tags=["service"])
-OnSite = Annotated[Site, Depends(site_of)]
 
 
 @router.get(
@@ -24,7 +24,7 @@ def status(request: Request, site: OnSite) -> Response:
     daemon = {key: value for key, value in found["daemon"].items() if key != "silent_seconds"}
     disk = found["disk"] and found["disk"]["free_bytes"] >> 30
     still = {**found, "now": 0, "headline": "", "sentence": "", "daemon": daemon, "disk": disk}
-    return asking.answer(request, found, asking.tag_of(asking.encoded(still)))
+    return asking.answer(request, found, asking.tag_of(encoded(still)))
 
 
 @router.get("/plates", operation_id="plates", summary="All plates", response_model=list[Plate])

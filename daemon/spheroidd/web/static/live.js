@@ -11,6 +11,7 @@ function show(state) {
 
 // Connect to `url`; `on` has functions by event name, each called with the event's data.
 // `hello` comes first, and again after every reconnection: then everything is asked for anew.
+// A page that nobody sees lets go: a browser has six connections to a server for all its tabs.
 export function live(url, on) {
   let source;
   let heard = Date.now();
@@ -18,6 +19,8 @@ export function live(url, on) {
 
   function connect() {
     source?.close();
+    if (document.hidden) return;
+    heard = Date.now();
     source = new EventSource(url);
     for (const name of new Set([...Object.keys(on), "hello", "ping"])) {
       source.addEventListener(name, (event) => {
@@ -30,16 +33,19 @@ export function live(url, on) {
     source.onerror = () => {
       source.close();
       show("lost");
+      ask("/api/v1/alerts?limit=1").catch(() => {}); // leads to the login if that has ended
       setTimeout(connect, RETRY_MS[Math.min(tries++, RETRY_MS.length - 1)]);
     };
   }
 
   setInterval(() => {
-    if (document.documentElement.dataset.live === "live" && Date.now() - heard > STALE_MS) {
+    const { live: state } = document.documentElement.dataset;
+    if (!document.hidden && state !== "lost" && Date.now() - heard > STALE_MS) {
       show("stale");
       connect();
     }
   }, 1000);
+  document.addEventListener("visibilitychange", () => (document.hidden ? source?.close() : connect()));
   window.addEventListener("pagehide", () => source?.close());
   window.addEventListener("pageshow", (event) => event.persisted && connect());
   connect();

@@ -12,12 +12,13 @@ import { Player } from "./player.js";
 import { saveOverlay, savePlate } from "./platefiles.js";
 import { count, hours, number } from "./scales.js";
 import { Tip } from "./tip.js";
-import { Curve, MEASURES, keyName, keyOf, keysOf, rounds, scaleOf, seen, sentence, valuesOver } from "./wells.js";
+import { Curve, MEASURES, keyName, keyOf, keysOf, rounds, scaleOf, said, seen, valuesOver } from "./wells.js";
 import { link, moment, printable } from "./wording.js";
 
 const REST_MS = 150; // words for screen readers wait until nothing moves
 const FRAME = ["unit", "start", "geometry"]; // what the numbers of all wells are told in
 const FEW = 24; // wells whose curves are shown without being chosen
+const AGAIN_MS = 5000;
 const LINKS = 12; // wells that can be opened by a link below the overlay
 
 const root = document.querySelector("[data-plate]");
@@ -78,6 +79,7 @@ class PlatePage {
     } catch (error) {
       one("trouble").hidden = false;
       one("trouble").textContent = [error.message, error.hint].filter(Boolean).join(" ");
+      setTimeout(() => turn === this.turn && this.load(), AGAIN_MS);
     } finally {
       if (turn === this.turn) this.early = null;
     }
@@ -186,8 +188,12 @@ class PlatePage {
 
   // Fewer points than there are: that must be said.
   #reduced() {
+    const shown = this.data.wells.flatMap(({ series }) => series.map(({ hours }) => hours.length)).reduce((sum, n) => sum + n, 0);
+    const images = this.data.wells.reduce((sum, well) => sum + well.images, 0);
+    if (shown === images) return "";
     const thinned = this.data.wells.some(({ series }) => series.some((each) => each.thinned));
-    return thinned ? "Some wells have so many flagged or excluded images that not all of them are drawn." : "";
+    const kept = thinned ? "flagged and excluded ones first" : "all flagged and excluded ones among them";
+    return `Drawn and saved are ${number(shown)} of ${number(images)} images, ${kept}; “Growth as CSV” has them all.`;
   }
 
   #timeIs(time, moving) {
@@ -251,17 +257,20 @@ class PlatePage {
   // -- words ----------------------------------------------------------------------------------
 
   #sentence(name) {
-    return sentence(printable(name), this.curves.get(name), this.time, this.data, this.wells.get(name));
+    return `${printable(name)}: ${this.#said(name).join(", ")}`;
+  }
+
+  #said(name) {
+    return said(this.curves.get(name), this.time, this.data, this.wells.get(name));
   }
 
   #tipLines(name) {
     const [curve, well] = [this.curves.get(name), this.wells.get(name)];
     const { last, kept, value } = seen(curve, this.time, this.choice.by);
-    if (last < 0) return [printable(name), `no area at ${hours(this.time)}`, count(well.images, "image")];
-    const [, ...parts] = this.#sentence(name).slice(printable(name).length).split(/[:,] /);
+    if (last < 0) return [printable(name), ...this.#said(name), count(well.images, "measured image")];
     const { by } = this.choice;
     const own = by === "area" || by === "rate" || by === "flags" || !Number.isFinite(value) ? [] : [MEASURES[by].say(value, this.data)];
-    return [printable(name), ...parts, ...own, kept < 0 ? "" : `of the image at ${hours(curve.hours[kept])}`].filter(Boolean);
+    return [printable(name), ...this.#said(name), ...own, kept < 0 ? "" : `of the image at ${hours(curve.hours[kept])}`].filter(Boolean);
   }
 
   #head() {
@@ -270,7 +279,7 @@ class PlatePage {
     const waiting = wells.reduce((sum, well) => sum + well.to_review, 0);
     const last = wells.map((well) => well.last?.measured_at).filter(Boolean).sort().at(-1);
     const kind = geometry.kind === "plate" ? `${number(geometry.wells)}-well plate, ` : "";
-    one("facts").replaceChildren(`${kind}${count(wells.length, "well")}, ${count(images, "image")}`,
+    one("facts").replaceChildren(`${kind}${count(wells.length, "well")}, ${count(images, "measured image")}`,
       ...(last ? [", newest area ", moment(last, { age: true }), ","] : []));
     one("review").hidden = waiting === 0;
     one("review").textContent = `Review ${count(waiting, "image")}`;

@@ -4,7 +4,7 @@ import { hours } from "./scales.js";
 import { MEASURES, seen } from "./wells.js";
 import { printable } from "./wording.js";
 
-const POINTS = ["plate", "well", "hours", "area", "unit", "relative_area_pct", "image_id", "flagged", "excluded"];
+const POINTS = ["plate", "well", "field", "channel", "hours", "area", "unit", "relative_area_pct", "image_id", "flagged", "excluded"];
 
 function titleOf({ data, choice, time }) {
   const what = MEASURES[choice.by];
@@ -19,7 +19,7 @@ export function savePlate(page, format) {
 }
 
 export function saveOverlay(page, format) {
-  const title = `Plate ${printable(page.data.plate)}: ${page.choice.of === "area" ? "area" : "relative area"} of chosen wells`;
+  const title = `Plate ${printable(page.data.plate)}: ${page.choice.of === "area" ? "area" : "relative area"} of ${page.choice.wells.length ? "chosen" : "all"} wells`;
   if (format === "csv") return savePoints(title, page, page.shown.lines.map(({ name, curve }) => [name, curve]));
   return page.overlay.save(title, format);
 }
@@ -31,15 +31,15 @@ function saveMapCsv(page) {
     const curve = page.curves.get(well);
     const { value, kept, flags, excluded } = seen(curve, time, choice.by);
     const at = kept < 0 ? null : curve.hours[kept];
-    return [data.plate, well, row + 1, column + 1, time, at, measure.title, value, measure.unit(data), flags, excluded];
+    return [data.plate, well, row + 1, column + 1, time, at, measure.title, value, measure.unit(data), flags, Number(excluded)];
   });
   saveCsv(titleOf(page), ["plate", "well", "row", "column", "hours", "image_hours", "measure", "value", "unit", "flagged_images", "last_excluded"], rows);
 }
 
 function savePoints(title, { data }, curves) {
   const rows = curves.flatMap(([name, curve]) => curve.hours.map((at, i) => [
-    data.plate, name, at, curve.area[i], data.unit, curve.relative[i], curve.image[i],
-    Boolean(curve.isFlagged[i]), Boolean(curve.isExcluded[i]),
+    data.plate, name, curve.field, curve.channel, at, curve.area[i], data.unit, curve.relative[i], curve.image[i],
+    curve.isFlagged[i], curve.isExcluded[i],
   ]));
   saveCsv(title, POINTS, rows);
 }

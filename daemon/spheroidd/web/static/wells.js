@@ -10,7 +10,8 @@ const STRAY = 0.02; // of the values at either end may lie beyond the scale of c
 export class Curve {
   constructor(series) {
     const n = series.hours.length;
-    Object.assign(this, { hours: series.hours, area: series.area, relative: series.relative, image: series.image });
+    const { field, channel, hours, area, relative, image } = series;
+    Object.assign(this, { field, channel, hours, area, relative, image });
     this.isFlagged = new Uint8Array(n);
     this.isExcluded = new Uint8Array(n);
     for (const i of series.flagged) this.isFlagged[i] = 1;
@@ -149,15 +150,15 @@ export function keysOf(wells) {
   return [...found.keys()].sort((a, b) => found.get(b) - found.get(a));
 }
 
-// One line for a screen reader, and the first lines of the tooltip.
-export function sentence(name, curve, time, plate, well) {
+// What is said of a well: in one line for a screen reader, in several in the tooltip.
+export function said(curve, time, plate, well) {
   const { last, kept, flags, excluded } = seen(curve, time, "area");
-  if (last < 0) return `${name}: no area at ${hours(time)}`;
+  if (last < 0) return [`no area at ${hours(time)}`];
   const parts = [kept < 0 ? "no area that counts" : MEASURES.area.say(curve.area[kept], plate)];
   const rate = kept < 0 ? NaN : curve.rate(kept);
   if (Number.isFinite(rate)) parts.push(MEASURES.rate.say(rate));
   parts.push(count(flags, "flag"));
   if (well.to_review && flags) parts.push(`${number(well.to_review)} to review`);
   if (excluded) parts.push("last image excluded");
-  return `${name}: ${parts.join(", ")}`;
+  return parts;
 }
