@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import filled
 import pytest
@@ -20,6 +21,15 @@ LIVE_SECONDS = 2.0  # from the commit to the page
 ALL = 10  # that wait: two of A2, eight of the empty well
 WORST, SECOND = "10.0 h", "6.0 h"  # of A2; three objects, and a jump
 Open = Callable[..., Page]
+# Pictures take until `letGo()` to decode, once `hold()` was called.
+HOLD = """
+const decode = HTMLImageElement.prototype.decode;
+HTMLImageElement.prototype.decode = async function () {
+  await window.held;
+  return decode.call(this);
+};
+window.hold = () => { window.held = new Promise((done) => { window.letGo = done; }); };
+"""
 
 
 @pytest.fixture
@@ -44,9 +54,10 @@ def part(page: Page, name: str) -> Any:
     return page.locator(f'[data-part="{name}"]')
 
 
-def expect_shown(page: Page, place: int, total: int, title: str = "") -> None:
+def expect_shown(page: Page, place: object, total: object, title: str = "") -> None:
     expect(part(page, "where")).to_have_text(f"{place} of {total}")
     expect(part(page, "title")).to_contain_text(title)
+    expect(page.locator(".picture [aria-busy]")).to_have_count(0)
 
 
 def settled(page: Page, state: StateFolder) -> list[tuple[str, str, str, int | None]]:
@@ -194,6 +205,130 @@ def test_what_is_refused_or_lost_comes_back_with_the_reason(
     page.keyboard.press("c")
     expect_shown(page, 1, ALL - 1, SECOND)
     assert [event[1] for event in settled(page, state)] == ["confirm"]
+
+
+def test_nothing_is_decided_about_a_picture_that_was_not_seen(
+    queue: Open, page: Page, state: StateFolder
+) -> None:
+    page.add_init_script(HOLD)
+    queue()
+    expect_shown(page, 1, ALL, WORST)
+    picture = page.locator('[data-part="picture"]')
+    page.evaluate("hold()")
+    page.keyboard.press("n")
+    expect(part(page, "where")).to_have_text(f"2 of {ALL}")
+    expect(picture).to_contain_text("on its way")
+    expect(picture.locator("img")).to_be_hidden()
+    for key in "cxo0":
+        page.keyboard.press("u")
+        expect(part(page, "notice")).to_contain_text("Nothing was decided in this visit")
+        page.keyboard.press(key)
+        expect(part(page, "notice")).to_contain_text("not on the screen yet")
+    assert settled(page, state) == []
+    page.evaluate("letGo()")
+    expect_shown(page, 2, ALL, SECOND)
+    page.keyboard.press("c")
+    expect_shown(page, 2, ALL - 1, "H12")
+    page.route("**/outline?*", lambda route: route.abort())
+    page.reload()
+    expect(picture).to_contain_text("can't be loaded")
+    page.keyboard.press("c")  # there is nothing more to wait for
+    expect_shown(page, 1, ALL - 2, "H12")
+    assert [event[1] for event in settled(page, state)] == ["confirm", "confirm"]
+
+
+def test_objects_are_chosen_by_keyboard_alone(queue: Open, page: Page, state: StateFolder) -> None:
+    def twelve(route: Route) -> None:
+        answer = route.fetch().json()
+        objects = answer["rows"][0]["objects"]
+        objects += [{**objects[0], "number": number, "is_spheroid": 0} for number in range(4, 13)]
+        route.fulfill(json=answer)
+
+    page.route("**/api/v1/review?*", twelve)
+    queue()
+    expect_shown(page, 1, ALL, WORST)
+    choose, choices = page.get_by_role("button", name="Other object"), part(page, "panel")
+    choose.focus()
+    page.keyboard.down("Enter")
+    expect(choices.get_by_role("button").first).to_be_focused()
+    page.keyboard.down("Enter")  # held a little long
+    page.keyboard.up("Enter")
+    expect(choices).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(choices).to_be_hidden()
+    expect(choose).to_be_focused()
+
+    page.keyboard.press("Enter")
+    expect(choices.get_by_role("button").first).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect_shown(page, 1, ALL - 1, SECOND)
+    expect(choose).to_be_focused()
+    assert settled(page, state) == [("QA", "choose", "", 2)]
+
+    exclude = page.get_by_role("button", name="Exclude")
+    exclude.press("Enter")
+    expect(choices.get_by_role("button").first).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(exclude).to_be_focused()
+
+    page.keyboard.press("u")
+    expect_shown(page, 1, ALL, WORST)
+    page.keyboard.press("o")
+    expect(choices.get_by_role("button").first).to_be_focused()
+    page.keyboard.press("Tab")
+    page.keyboard.press("1")  # or is it the first digit of 10?
+    page.keyboard.press("Enter")
+    expect_shown(page, 1, ALL - 1, SECOND)
+    assert settled(page, state)[2:] == [("QA", "choose", "", 1)]
+
+
+def test_the_frame_stays_while_a_question_about_it_is_on_its_way(queue: Open) -> None:
+    page = queue()
+    expect_shown(page, 1, ALL, WORST)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/images/*", hold)
+    with page.expect_request("**/api/v1/images/*"):
+        page.keyboard.press("o")
+    page.keyboard.press("n")
+    expect(part(page, "notice")).to_contain_text("A question is open")
+    held[0].continue_()
+    expect(page.locator(".over .mark")).to_have_count(3)
+    expect_shown(page, 1, ALL, WORST)
+    page.keyboard.press("Escape")
+    page.keyboard.press("n")
+    expect_shown(page, 2, ALL, SECOND)
+    expect(page.locator(".over .mark")).to_have_count(0)
+
+
+def test_one_walks_through_more_than_the_server_sends_at_once(queue: Open, page: Page) -> None:
+    total, most, asked = 1050, 1000, []
+
+    def many(route: Route) -> None:
+        asked.append(int(parse_qs(urlsplit(route.request.url).query)["limit"][0]))
+        first = route.fetch().json()["rows"][0]
+        rows = [
+            {**first, "image_id": number, "measurement_id": number, "outline": False}
+            for number in range(1, min(asked[-1], total) + 1)
+        ]
+        route.fulfill(json={"rows": rows, "total": total})
+
+    page.route("**/api/v1/review?*", many)
+    queue()
+    expect_shown(page, 1, "1,050")
+    page.evaluate("""async () => {
+      for (let n = 0; n < 3000; n += 1) {
+        document.dispatchEvent(new KeyboardEvent("keydown", { key: "n" }));
+        if (n % 10 === 0) await new Promise((done) => setTimeout(done, 10));
+      }
+    }""")
+    expect_shown(page, "1,000", "1,050")
+    expect(part(page, "notice")).to_contain_text("Of 1,050 the worst 1,000 are here")
+    assert max(asked) == most
 
 
 def test_what_comes_does_not_move_what_is_looked_at(queue: Open, state: StateFolder) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Callable
+from itertools import pairwise
 from math import pi, sqrt
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import urlencode
 import filled
 import pytest
 from filled import AT, ODD, PLATE
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from spheroidd.store.database import Database
 from spheroidd.store.folder import StateFolder
@@ -22,6 +23,15 @@ pytest_plugins = ["browser"]
 LIVE_SECONDS = 2.0  # from the commit to the page
 SLOWER = 5  # machines under test may be
 Open = Callable[..., Page]
+# Pictures take until `letGo()` to decode, once `hold()` was called.
+HOLD = """
+const decode = HTMLImageElement.prototype.decode;
+HTMLImageElement.prototype.decode = async function () {
+  await window.held;
+  return decode.call(this);
+};
+window.hold = () => { window.held = new Promise((done) => { window.letGo = done; }); };
+"""
 
 
 @pytest.fixture
@@ -34,6 +44,20 @@ def open_well(page: Page, address: str) -> Open:
         return page
 
     return opened
+
+
+@pytest.fixture
+def logged_in(
+    page: Page, serve_site: Callable[..., str], state: StateFolder, password_hash: str
+) -> Page:
+    """A1's page before somebody who may decide, at its last frame."""
+    address = serve_site(state, password=password_hash)
+    page.goto(f"{address}/well?{urlencode({'plate': PLATE, 'well': 'A1'})}")
+    page.get_by_label("Your initials").fill("QA")
+    page.get_by_label("Password").fill(filled.PASSWORD)
+    page.keyboard.press("Enter")
+    expect_frame(page, 8, 9, "14.0 h")
+    return page
 
 
 def part(page: Page, name: str) -> Any:
@@ -52,6 +76,7 @@ def expect_frame(page: Page, place: int, total: int, hours: str) -> None:
     page.wait_for_function(
         "at => document.querySelector('.curve').layout?.shapes[0]?.x0 === at", arg=at
     )
+    expect(page.locator(".picture [aria-busy]")).to_have_count(0)
 
 
 def number_of(page: Page, name: str) -> str:
@@ -178,6 +203,60 @@ def test_what_is_measured_now_is_followed(open_well: Open, state: StateFolder) -
     expect_frame(page, 1, 11, "0.0 h")  # who looks at another frame is left alone
 
 
+def test_times_are_told_anew_when_an_earlier_image_comes(
+    open_well: Open, state: StateFolder
+) -> None:
+    page = open_well()
+    expect_frame(page, 8, 9, "14.0 h")
+    measure_next(state, 0)
+    expect(part(page, "where")).to_have_text("9 of 10")
+    expect_frame(page, 9, 10, "16.0 h")
+
+
+def test_a_film_paused_while_a_picture_comes_goes_on_at_its_speed(
+    open_well: Open, page: Page
+) -> None:
+    page.add_init_script(HOLD)
+    open_well()
+    page.get_by_label("Speed").select_option(label="2 a second")
+    page.keyboard.press("Home")
+    expect_frame(page, 1, 9, "0.0 h")
+    play, where = part(page, "play"), part(page, "where")
+    page.evaluate("hold()")
+    play.click()
+    expect(where).to_have_text("2 of 9")
+    play.click()
+    play.click()
+    expect(where).to_have_text("3 of 9")
+    page.evaluate("""() => {
+      const where = document.querySelector('[data-part="where"]');
+      const steps = window.steps = new Map(); // place → when it was shown
+      new MutationObserver(() => {
+        const place = where.textContent;
+        if (!steps.has(place)) steps.set(place, performance.now());
+      }).observe(where, { childList: true });
+      letGo();
+    }""")
+    expect(where).to_have_text("9 of 9")
+    times = page.evaluate("[...steps.values()]")
+    gaps = [after - before for before, after in pairwise(times)]
+    assert len(gaps) >= 3
+    assert min(gaps) > 400
+
+
+def test_the_theme_is_known_before_there_is_anything_to_draw(open_well: Open, page: Page) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.add_init_script("""
+      new MutationObserver((_, watching) => {
+        if (!document.body) return;
+        watching.disconnect();
+        window.first = document.documentElement.dataset.theme ?? "none yet";
+      }).observe(document, { childList: true, subtree: true });
+    """)
+    open_well()
+    assert page.evaluate("window.first") == "dark"
+
+
 def test_fields_are_films_of_their_own_and_any_name_is_shown(open_well: Open) -> None:
     page = open_well("B1")
     expect_frame(page, 8, 8, "14.0 h")
@@ -206,15 +285,8 @@ def test_a_frame_is_linked_to_and_a_lost_picture_is_said(
     page.wait_for_url(f"**image={first}")
 
 
-def test_a_frame_is_settled_from_here(
-    page: Page, serve_site: Callable[..., str], state: StateFolder, password_hash: str
-) -> None:
-    address = serve_site(state, password=password_hash)
-    page.goto(f"{address}/well?{urlencode({'plate': PLATE, 'well': 'A1'})}")
-    page.get_by_label("Your initials").fill("QA")
-    page.get_by_label("Password").fill(filled.PASSWORD)
-    page.keyboard.press("Enter")
-    expect_frame(page, 8, 9, "14.0 h")
+def test_a_frame_is_settled_from_here(logged_in: Page, state: StateFolder) -> None:
+    page = logged_in
     page.keyboard.press("x")
     page.keyboard.press("3")
     expect(part(page, "notice")).to_have_text("Excluded.")
@@ -234,3 +306,77 @@ def test_a_frame_is_settled_from_here(
     assert [(event["who"], event["action"]) for event in made] == [
         ("QA", action) for action in ("exclude", "restore", "confirm", "restore")
     ]
+
+
+def made(state: StateFolder) -> list[str]:
+    with Database(state.database) as database:
+        return [event["action"] for event in events(database, Selection(PLATE, "A1"))]
+
+
+def test_a_question_is_asked_once_and_of_the_frame_on_the_screen(
+    logged_in: Page, state: StateFolder
+) -> None:
+    page = logged_in
+    exclude, reasons = page.get_by_role("button", name="Exclude").first, part(page, "reasons")
+    exclude.click()
+    expect(reasons.get_by_role("button", name="out of focus")).to_be_focused()
+    exclude.click()
+    page.keyboard.press("Escape")
+    expect(reasons).to_be_hidden()
+    page.keyboard.press("ArrowLeft")  # the page's keys are back
+    expect_frame(page, 7, 9, "12.0 h")
+
+    page.keyboard.press("x")
+    page.locator(".strip button").nth(2).click()
+    expect_frame(page, 3, 9, "4.0 h")
+    page.keyboard.press("1")
+    expect(part(page, "notice")).to_contain_text("Another frame is shown by now")
+    assert made(state) == []
+    exclude.click()
+    page.keyboard.press("1")
+    expect(part(page, "notice")).to_have_text("Excluded.")
+    page.keyboard.press("r")  # though the button that had the focus can't be pressed any more
+    expect(part(page, "notice")).to_have_text("Restored.")
+    assert made(state) == ["exclude", "restore"]
+
+
+def test_what_is_not_on_the_screen_is_not_settled(logged_in: Page, state: StateFolder) -> None:
+    page = logged_in
+    page.add_init_script(HOLD)
+    page.reload()
+    expect_frame(page, 8, 9, "14.0 h")
+    picture = page.locator(".picture")
+    page.evaluate("hold()")
+    page.keyboard.press("ArrowLeft")
+    expect(picture).to_contain_text("on its way")
+    expect(picture.locator("img")).to_be_hidden()
+    page.keyboard.press("c")
+    expect(part(page, "notice")).to_contain_text("not on the screen yet")
+    page.evaluate("letGo()")
+    expect(picture.locator("img")).to_be_visible()
+    page.keyboard.press("c")
+    expect(part(page, "notice")).to_have_text("Confirmed.")
+    assert made(state) == ["confirm"]
+
+
+def test_what_was_lost_is_not_said_to_be_undone(logged_in: Page, state: StateFolder) -> None:
+    page = logged_in
+    page.evaluate("""() => {
+      const notice = document.querySelector('[data-part="notice"]');
+      const watching = new MutationObserver(() => said.push(notice.textContent));
+      window.said = [];
+      watching.observe(notice, { childList: true });
+    }""")
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/api/v1/review", hold)
+    with page.expect_request("**/api/v1/review"):
+        page.keyboard.press("c")
+    page.keyboard.press("u")
+    held[0].abort()
+    expect(part(page, "notice")).to_contain_text("The server gave no answer")
+    assert page.evaluate("said.length") == 1
+    assert made(state) == []

@@ -9,6 +9,7 @@ export class Film {
     this.speed = 5;
     this._shown = shown;
     this._timer = 0;
+    this._run = 0; // which playing this is
   }
 
   get frame() {
@@ -56,7 +57,7 @@ export class Film {
     if (this.frames.length < 2) return;
     if (this.place === this.frames.length - 1) this.go(0);
     this.playing = true;
-    this._next();
+    this._next(++this._run);
   }
 
   pause() {
@@ -69,12 +70,13 @@ export class Film {
     else this.play();
   }
 
-  _next() {
+  _next(run) {
     this._timer = setTimeout(async () => {
       if (!this.playing) return;
       await this.go(this.place + 1);
+      if (run !== this._run) return; // paused and played again meanwhile
       if (this.place >= this.frames.length - 1) this.pause();
-      if (this.playing) this._next();
+      if (this.playing) this._next(run);
       else this._shown(this.frame, this.place); // so that the button says so
     }, 1000 / this.speed);
   }

@@ -18,7 +18,7 @@ export function spoken(frame, unit) {
 }
 
 const key = (frame, unit) => JSON.stringify([
-  frame.measurement_id, frame.state, frame.area_px, frame.flags, frame.excluded, frame.decision, frame.outline, unit,
+  frame.measurement_id, frame.state, frame.area_px, frame.flags, frame.excluded, frame.decision, frame.outline, frame.hours, unit,
 ]);
 
 function button(frame, unit) {

@@ -26,7 +26,8 @@ export function keep(name, value) {
 
 const typing = (element) => element.closest?.("input:not([type=checkbox]), textarea, select, [contenteditable]");
 // Space and Enter press a button that has the focus; frames of the film are an exception.
-const presses = (event) => event.key === " " && event.target.closest?.("button:not([data-frame]), a, summary");
+const presses = ({ key, target }) =>
+  [" ", "Enter"].includes(key) && target.closest?.("button:not([data-frame]), a, summary");
 
 export function keyboard(rows) {
   const modes = [rows];
@@ -34,7 +35,11 @@ export function keyboard(rows) {
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.isComposing) return;
-    if (document.querySelector("dialog:modal") || presses(event)) return;
+    if (document.querySelector("dialog:modal")) return;
+    if (presses(event)) {
+      if (event.repeat) event.preventDefault(); // held down, Enter would answer what it opened
+      return;
+    }
     if (typing(event.target) && event.key !== "Escape") return;
     if (event.key === "?") return help.open();
     if (kept(OFF) && event.key.length === 1) return;
@@ -46,12 +51,15 @@ export function keyboard(rows) {
 
   return {
     help: help.open,
-    // Other keys for a while, until the function that this returns is called.
+    // Other keys for a while, until the function that this returns is called. That gives back the
+    // focus, too, so what had it must be on the screen again.
     enter(other) {
+      const focused = document.activeElement;
       modes.push(other);
       return () => {
         const place = modes.lastIndexOf(other);
         if (place > 0) modes.splice(place, 1);
+        focused?.focus();
       };
     },
   };

@@ -23,19 +23,21 @@ export function chooseObject(picture, panel, keys, item, size) {
 
     const digits = typedNumber(item.objects.map((object) => object.number), end, (text) => {
       typed.textContent = text && `${text}…`;
+      if (text) document.activeElement.blur(); // Enter means the number, not a button
     });
     const leave = keys.enter([
       { keys: [..."0123456789"], act: digits.type },
       { keys: ["Enter"], act: digits.enter },
       { keys: ["Escape", "o"], act: () => end(null) },
     ]);
+    panel.querySelector("button").focus();
 
     function end(chosen) {
-      leave();
       digits.stop();
       panel.hidden = true;
       panel.replaceChildren();
       picture.over.replaceChildren();
+      leave();
       done(chosen);
     }
   });

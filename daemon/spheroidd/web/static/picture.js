@@ -11,6 +11,8 @@ const STATES = {
 };
 const fetched = new Map(); // address → a picture that the browser has, or is getting
 const KEPT = 40;
+const LONG_MS = 150; // the picture before stays that long: a film that plays must not flicker
+export const UNSEEN = "The picture of this frame is not on the screen yet: nothing was decided.";
 
 function picture(address) {
   let image = fetched.get(address);
@@ -35,6 +37,7 @@ export function why(frame) {
 }
 
 // Fills `element` (.picture); `show(frame, said)` resolves once the picture is on the screen.
+// `seen(frame)`: whether it is, or what is said in its place.
 export function largePicture(element) {
   const image = make("img", { alt: "", hidden: true, decoding: "async" });
   const words = make("p", { class: "instead", hidden: true });
@@ -43,24 +46,34 @@ export function largePicture(element) {
   const inner = make("div", { class: "inner" }, image, words, over, stamp);
   element.replaceChildren(inner);
   let asked = 0;
+  let there = null; // the measurement that is on the screen
 
   async function show(frame, alt) {
     const turn = ++asked;
     const instead = why(frame);
     const address = instead ? null : pictureOf(frame, WIDTH);
     const ready = address && picture(address);
+    inner.setAttribute("aria-busy", "true");
+    const late = setTimeout(() => turn === asked && blank("The picture is on its way.", alt), LONG_MS);
+    let lost = "";
     try {
       await ready?.decode();
     } catch {
       fetched.delete(address);
-      if (turn === asked) blank("The picture can't be loaded.", alt);
-      return;
+      lost = "The picture can't be loaded.";
     }
+    clearTimeout(late);
     if (turn !== asked) return; // another frame was asked for meanwhile
-    if (instead) return blank(instead, alt);
+    inner.removeAttribute("aria-busy");
+    if (instead || lost) blank(instead || lost, alt);
+    else drawn(frame, ready, alt);
+    there = frame.measurement_id;
+  }
+
+  function drawn(frame, ready, alt) {
     // One shape for all: the page doesn't jump from frame to frame.
     inner.style.setProperty("--ratio", ready.naturalWidth / ready.naturalHeight);
-    image.src = address;
+    image.src = ready.src;
     image.alt = alt;
     image.hidden = false;
     words.hidden = true;
@@ -68,6 +81,7 @@ export function largePicture(element) {
   }
 
   function blank(text, alt) {
+    there = null;
     image.hidden = true;
     words.hidden = false;
     words.textContent = text;
@@ -83,5 +97,5 @@ export function largePicture(element) {
     stamp.hidden = !text;
   }
 
-  return { show, over, element };
+  return { show, seen: (frame) => frame.measurement_id === there, over, element };
 }

@@ -3,6 +3,8 @@
 // What is looked at never moves: what is new comes after it, what was passed stays before it,
 // and what somebody else settled goes unless it is the one on the screen.
 const idOf = (item) => item.measurement_id;
+const AT_ONCE = 100; // from the server, beyond what was passed
+const MOST = 1000; // that the server sends
 
 export class Queue {
   constructor() {
@@ -27,8 +29,18 @@ export class Queue {
     return this.items.slice(this.place + 1, this.place + 1 + count);
   }
 
+  // Whether there is more on the server than it has sent.
+  get more() {
+    return this.total > this.items.length;
+  }
+
+  // What was passed is still in the server's list, before what comes next.
+  get wanted() {
+    return Math.min(this.place + AT_ONCE, MOST);
+  }
+
   get running_out() {
-    return this.total > this.items.length && this.items.length - this.place < 20;
+    return this.more && this.items.length < MOST && this.items.length - this.place < 20;
   }
 
   // By one, within the ends; whether it went.

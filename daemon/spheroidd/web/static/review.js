@@ -4,16 +4,15 @@ import { keyboard } from "./keys.js";
 import { ask, live } from "./live.js";
 import { make } from "./make.js";
 import { chooseObject } from "./markers.js";
-import { largePicture, prefetch } from "./picture.js";
+import { largePicture, prefetch, UNSEEN } from "./picture.js";
 import { Queue } from "./queue.js";
 import { hours, hoursAndDays, number } from "./scales.js";
-import { askReason, inWords, Settler } from "./settling.js";
+import { askReason, GONE_ON, inWords, Settler, WORDS } from "./settling.js";
 import { smallCurve } from "./smallcurve.js";
 import { area, link, pictureOf, printable } from "./wording.js";
 
 const page = document.getElementById("review");
 const part = (name) => page.querySelector(`[data-part="${name}"]`);
-const AT_ONCE = 100; // of the queue, from the server
 const NEIGHBOUR = 320; // pixels
 
 const settler = new Settler(page.dataset);
@@ -129,7 +128,7 @@ async function load() {
   const since = performance.now();
   const wanted = { ...filter };
   try {
-    const found = await ask(link("/api/v1/review", { ...filter, limit: AT_ONCE }));
+    const found = await ask(link("/api/v1/review", { ...filter, limit: queue.wanted }));
     if (wanted.plate !== filter.plate || wanted.flag !== filter.flag) return;
     notice("", part("trouble"));
     const before = queue.current;
@@ -173,9 +172,16 @@ function filtered() {
 // -- what one does ------------------------------------------------------------------------------
 
 function move(by) {
-  notice("");
+  notice(busy ? "A question is open: answer it, or press Esc." : "");
+  if (busy) return;
   if (queue.move(by)) show();
-  else if (queue.current) notice(by > 0 ? "That was the last one." : "That is the first one.");
+  else if (queue.current) notice(by > 0 ? atTheEnd() : "That is the first one.");
+}
+
+function atTheEnd() {
+  if (!queue.more) return "That was the last one.";
+  if (queue.running_out) return "The next ones are on their way.";
+  return `Of ${number(queue.length)} the worst ${number(queue.items.length)} are here; the others come once some of these are settled.`;
 }
 
 // Whether a decision can be made now; says why not.
@@ -184,7 +190,9 @@ async function ready() {
   if (!settler.allowed || busy || !queue.current) return false;
   const who = await settler.ask();
   named();
-  return who !== "";
+  const seen = picture.seen(queue.current);
+  if (!seen) notice(UNSEEN);
+  return seen && who !== "";
 }
 
 async function confirm() {
@@ -199,7 +207,9 @@ async function during(question) {
   const answer = await question(item).finally(() => {
     busy = false;
   });
-  if (answer !== null && queue.current === item) send(...answer);
+  if (answer === null) return;
+  if (queue.current === item) send(...answer);
+  else notice(GONE_ON);
 }
 
 function exclude() {
@@ -213,6 +223,7 @@ function choose() {
   return during(async (item) => {
     try {
       const size = await ask(`/api/v1/images/${item.image_id}`); // has width and height
+      if (queue.current !== item) return null;
       const chosen = await chooseObject(picture, part("panel"), keys, item, size);
       return chosen === null ? null : ["choose", { choose: chosen }];
     } catch (error) {
@@ -226,11 +237,6 @@ async function none() {
   if (await ready()) send("choose", { choose: 0 });
 }
 
-const WORDS = {
-  confirm: () => "Confirmed",
-  exclude: ({ reason }) => `Excluded (${reason})`,
-  choose: ({ choose }) => (choose ? `Object ${choose} chosen` : "No spheroid there"),
-};
 const where = (item) => `${printable(item.well)} at ${hours(item.hours)}`;
 
 // The next one is shown at once; what the server refuses comes back, with its words.
@@ -261,8 +267,9 @@ async function undo() {
   if (!settler.allowed) return notice(settler.whyNot);
   if (busy) return undefined;
   try {
+    if (!settler.made.length) return notice("Nothing was decided in this visit.");
     const decision = await settler.undo();
-    if (!decision) return notice("Nothing was decided in this visit.");
+    if (!decision) return undefined; // it was refused, and that is said
     queue.back(decision.frame);
     notice(`Undone: ${WORDS[decision.what](decision).toLowerCase()}, ${where(decision.frame)}.`);
   } catch (error) {

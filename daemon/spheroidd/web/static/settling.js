@@ -8,6 +8,13 @@ export const REASONS = ["out of focus", "debris", "bubble", "wrong object", "emp
 export const DONE = {
   confirm: "Confirmed", exclude: "Excluded", choose: "Chosen", restore: "Restored",
 };
+// The same with what was answered.
+export const WORDS = {
+  confirm: () => DONE.confirm,
+  exclude: ({ reason }) => `${DONE.exclude} (${reason})`,
+  choose: ({ choose }) => (choose ? `Object ${choose} chosen` : "No spheroid there"),
+};
+export const GONE_ON = "Another frame is shown by now: nothing was decided.";
 
 // As `image` was looked at: the server refuses what has changed since.
 export function subjectOf(frame) {
@@ -118,9 +125,9 @@ export function askReason(panel, keys) {
   return new Promise((done) => {
     const other = make("input", { "aria-label": "Another reason", placeholder: "in your own words", maxlength: 500 });
     const end = (reason) => {
-      leave();
       panel.hidden = true;
       panel.replaceChildren();
+      leave();
       done(reason);
     };
     const form = make("form", { submit: (event) => {

@@ -7,9 +7,9 @@ import { flagList } from "./flags.js";
 import { keep, keyboard, kept } from "./keys.js";
 import { ages, ask, live } from "./live.js";
 import { make } from "./make.js";
-import { largePicture, prefetch } from "./picture.js";
+import { largePicture, prefetch, UNSEEN } from "./picture.js";
 import { count } from "./scales.js";
-import { askReason, DONE, inWords, Settler } from "./settling.js";
+import { askReason, DONE, GONE_ON, inWords, Settler } from "./settling.js";
 import { showFeatures, showNumbers } from "./shape.js";
 import { lastWord, showStory } from "./story.js";
 import { link, printable } from "./wording.js";
@@ -28,6 +28,7 @@ let found = { frames: [], unit: "px" }; // what /well said last
 let series = null; // which field and channel is shown
 let rest = 0;
 let kind = ""; // what the details on the page are of
+let busy = false; // a question is open: why a frame is to be excluded
 
 // -- what is shown ------------------------------------------------------------------------------
 
@@ -79,7 +80,7 @@ async function details(frame) {
 }
 
 const keyOf = (frame) => JSON.stringify([
-  frame.image_id, frame.measurement_id, frame.state, frame.flags, frame.excluded, frame.decision, frame.area_px,
+  frame.image_id, frame.measurement_id, frame.state, frame.flags, frame.excluded, frame.decision, frame.area_px, frame.hours,
 ]);
 
 function notice(text, place = part("notice")) {
@@ -175,9 +176,14 @@ async function settle(action) {
   film.pause();
   if (!settler.allowed) return notice(settler.whyNot);
   const button = page.querySelector(`[data-settle="${action}"]`);
-  if (!frame || button.disabled || !(await settler.ask())) return undefined;
+  if (busy || !frame || button.disabled || !(await settler.ask())) return undefined;
+  if (!picture.seen(frame)) return notice(UNSEEN);
+  busy = true;
   const reason = action === "exclude" ? await askReason(part("reasons"), keys) : "";
+  busy = false;
   if (reason === null) return undefined;
+  // One may have gone on, or what is followed has.
+  if (film.frame?.image_id !== frame.image_id) return notice(GONE_ON);
   return told(settler.settle(action, frame, { reason }).event, `${DONE[action]}.`);
 }
 
@@ -188,9 +194,9 @@ async function undo() {
 
 async function told(promise, words) {
   try {
-    await promise;
+    const answer = await promise;
     await refresh();
-    notice(words);
+    if (answer !== null) notice(words); // null: there is nothing to undo, it was refused; that is said
   } catch (error) {
     await refresh();
     notice(inWords(error));
