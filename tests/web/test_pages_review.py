@@ -237,6 +237,20 @@ def test_nothing_is_decided_about_a_picture_that_was_not_seen(
     assert [event[1] for event in settled(page, state)] == ["confirm", "confirm"]
 
 
+def test_what_is_on_the_screen_stays_there_when_the_queue_is_told_anew(
+    queue: Open, page: Page, state: StateFolder
+) -> None:
+    page.add_init_script(HOLD)
+    queue()
+    expect_shown(page, 1, ALL, WORST)
+    page.evaluate("hold()")
+    with page.expect_response("**/api/v1/review?*"):
+        page.get_by_label("Flag").select_option("area_jump")
+    expect(part(page, "where")).not_to_have_text(f"1 of {ALL}")
+    page.wait_for_timeout(300)
+    expect(page.locator('[data-part="picture"] img')).to_be_visible()
+
+
 def test_objects_are_chosen_by_keyboard_alone(queue: Open, page: Page, state: StateFolder) -> None:
     def twelve(route: Route) -> None:
         answer = route.fetch().json()

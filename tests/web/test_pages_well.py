@@ -376,6 +376,8 @@ def test_what_was_lost_is_not_said_to_be_undone(logged_in: Page, state: StateFol
     with page.expect_request("**/api/v1/review"):
         page.keyboard.press("c")
     page.keyboard.press("u")
+    while not held:  # the request is told of before it is handed over
+        page.wait_for_timeout(10)
     held[0].abort()
     expect(part(page, "notice")).to_contain_text("The server gave no answer")
     assert page.evaluate("said.length") == 1

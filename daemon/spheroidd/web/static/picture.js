@@ -54,7 +54,9 @@ export function largePicture(element) {
     const address = instead ? null : pictureOf(frame, WIDTH);
     const ready = address && picture(address);
     inner.setAttribute("aria-busy", "true");
-    const late = setTimeout(() => turn === asked && blank("The picture is on its way.", alt), LONG_MS);
+    const late = setTimeout(() => {
+      if (turn === asked && !seen(frame)) blank("The picture is on its way.", alt);
+    }, LONG_MS);
     let lost = "";
     try {
       await ready?.decode();
@@ -97,5 +99,9 @@ export function largePicture(element) {
     stamp.hidden = !text;
   }
 
-  return { show, seen: (frame) => frame.measurement_id === there, over, element };
+  function seen(frame) {
+    return frame.measurement_id === there;
+  }
+
+  return { show, seen, over, element };
 }
