@@ -300,19 +300,18 @@ def test_objects_are_chosen_by_keyboard_alone(queue: Open, page: Page, state: St
 def test_the_frame_stays_while_a_question_about_it_is_on_its_way(queue: Open) -> None:
     page = queue()
     expect_shown(page, 1, ALL, WORST)
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route("**/api/v1/images/*", hold)
-    with page.expect_request("**/api/v1/images/*"):
-        page.keyboard.press("o")
+    page.evaluate("""() => {
+      const real = window.fetch;
+      window.fetch = async (address, ...rest) => {
+        if (/images\\/\\d+$/.test(address)) await new Promise((done) => { window.letGo = done; });
+        return real(address, ...rest);
+      };
+    }""")
+    page.keyboard.press("o")
+    page.wait_for_function("() => Boolean(window.letGo)")
     page.keyboard.press("n")
     expect(part(page, "notice")).to_contain_text("A question is open")
-    while not held:  # the request is told of before it is handed over
-        page.wait_for_timeout(10)
-    held[0].continue_()
+    page.evaluate("letGo()")
     expect(page.locator(".over .mark")).to_have_count(3)
     expect_shown(page, 1, ALL, WORST)
     page.keyboard.press("Escape")
