@@ -33,6 +33,15 @@ QUIET = (
 START_SECONDS = 30
 expect.set_options(timeout=20_000)  # of a machine that has much else to do
 ServeSite = Callable[..., str]
+# Pictures take until `letGo()` to decode, once `hold()` was called.
+HOLD = """
+const decode = HTMLImageElement.prototype.decode;
+HTMLImageElement.prototype.decode = async function () {
+  await window.held;
+  return decode.call(this);
+};
+window.hold = () => { window.held = new Promise((done) => { window.letGo = done; }); };
+"""
 
 
 def chromium() -> str | None:

@@ -6,6 +6,7 @@ import json
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,14 +26,22 @@ IN_TIME = 2.0  # seconds from a commit to every open page: the promise
 PATIENCE = 30.0
 
 
+@contextlib.contextmanager
+def started(database: Path, overview: Callable[[Reader], dict[str, Any]]) -> Iterator[Live]:
+    readers = Readers(database)
+    made = Live(readers, Curves(readers.get), overview, structlog.get_logger())
+    made.start()
+    try:
+        yield made
+    finally:
+        made.stop()
+        readers.close()
+
+
 @pytest.fixture
 def live(state: StateFolder) -> Iterator[Live]:
-    readers = Readers(state.database)
-    made = Live(readers, Curves(readers.get), counted, structlog.get_logger())
-    made.start()
-    yield made
-    made.stop()
-    readers.close()
+    with started(state.database, counted) as made:
+        yield made
 
 
 def counted(reader: Reader) -> dict[str, Any]:
@@ -154,11 +163,8 @@ def test_a_database_that_is_not_there_yet_is_waited_for(
     tmp_path_factory: pytest.TempPathFactory, state: StateFolder
 ) -> None:
     elsewhere = StateFolder(tmp_path_factory.mktemp("later"))
-    readers = Readers(elsewhere.database)
-    live = Live(readers, Curves(readers.get), counted, structlog.get_logger())
-    live.start()
 
-    async def watch() -> Any:
+    async def watch(live: Live) -> Any:
         events = live.events(None)
         await next_event(events, "hello")
         await asyncio.sleep(2 * live_module.LOOK_SECONDS)
@@ -166,10 +172,8 @@ def test_a_database_that_is_not_there_yet_is_waited_for(
             there.execute("VACUUM INTO ?", [str(elsewhere.database)])
         return await next_event(events, "status")
 
-    try:
-        assert asyncio.run(watch()) == {"excluded": 1}
-    finally:
-        live.stop()
+    with started(elsewhere.database, counted) as live:
+        assert asyncio.run(watch(live)) == {"excluded": 1}
 
 
 def test_all_are_let_go_when_it_ends(live: Live) -> None:
@@ -198,20 +202,14 @@ def test_the_overview_may_cost_a_tenth_and_no_more(
             pass
         return {}
 
-    readers = Readers(state.database)
-    live = Live(readers, Curves(readers.get), slow, structlog.get_logger())
-    live.start()
-
-    async def watch(write: Callable[[], object]) -> None:
+    async def watch(live: Live, write: Callable[[], object]) -> None:
         events = live.events(None)
         for _ in range(2):
             await next_event(events, "status")
             await asyncio.to_thread(write)
 
-    try:
-        asyncio.run(watch(lambda: exclude_one(state)))
-    finally:
-        live.stop()
+    with started(state.database, slow) as live:
+        asyncio.run(watch(live, lambda: exclude_one(state)))
     assert taken[1] - taken[0] >= 2.0
 
 
@@ -220,27 +218,26 @@ def test_only_a_look_that_went_well_is_told(
 ) -> None:
     """Else a page would call itself live while nobody can read the database."""
     monkeypatch.setattr(live_module, "PING_SECONDS", 0.1)
-    readers = Readers(state.database)
-    live = Live(readers, Curves(readers.get), counted, structlog.get_logger())
-    live.start()
 
-    async def watch() -> None:
-        events = live.events(None)
-        await next_event(events, "ping")
+    async def told(events: AsyncIterator[bytes], looks: int) -> list[bytes]:
+        found = []
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(looks * live_module.LOOK_SECONDS):
+                while True:
+                    found.append(await anext(events))
+        return found
+
+    async def watch(live: Live) -> None:
+        await next_event(live.events(None), "ping")
         away = state.database.rename(state.database.with_suffix(".away"))
-        told = 0
-        with contextlib.suppress(TimeoutError):  # a look may have been under way
-            async with asyncio.timeout(4 * live_module.LOOK_SECONDS):
-                async for _ in events:
-                    told += 1
-        assert told <= 1
+        await asyncio.sleep(2 * live_module.LOOK_SECONDS)  # one may have been under way
+        events = live.events(None)
+        assert await told(events, 4) == [live_module._HELLO]
         away.rename(state.database)
         await next_event(live.events(None), "ping")
 
-    try:
-        asyncio.run(watch())
-    finally:
-        live.stop()
+    with started(state.database, counted) as live:
+        asyncio.run(watch(live))
 
 
 def test_nothing_ends_the_thread(state: StateFolder) -> None:
@@ -252,18 +249,11 @@ def test_nothing_ends_the_thread(state: StateFolder) -> None:
             raise ZeroDivisionError("a mistake of ours")
         return counted(reader)
 
-    readers = Readers(state.database)
-    with structlog.testing.capture_logs() as log:
-        live = Live(readers, Curves(readers.get), faulty, structlog.get_logger())
-        live.start()
+    async def watch(live: Live) -> Any:
+        return await next_event(live.events(None), "status")
 
-        async def watch() -> Any:
-            return await next_event(live.events(None), "status")
-
-        try:
-            assert asyncio.run(watch()) == {"excluded": 1}
-        finally:
-            live.stop()
+    with structlog.testing.capture_logs() as log, started(state.database, faulty) as live:
+        assert asyncio.run(watch(live)) == {"excluded": 1}
     assert [(entry["reason"], entry["exc_info"]) for entry in log] == [("a mistake of ours", True)]
 
 

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import filled
 import pytest
+from browser import HOLD
 from filled import AT, PLATE
 from playwright.sync_api import Page, Route, expect
 
@@ -21,15 +22,6 @@ LIVE_SECONDS = 2.0  # from the commit to the page
 ALL = 10  # that wait: two of A2, eight of the empty well
 WORST, SECOND = "10.0 h", "6.0 h"  # of A2; three objects, and a jump
 Open = Callable[..., Page]
-# Pictures take until `letGo()` to decode, once `hold()` was called.
-HOLD = """
-const decode = HTMLImageElement.prototype.decode;
-HTMLImageElement.prototype.decode = async function () {
-  await window.held;
-  return decode.call(this);
-};
-window.hold = () => { window.held = new Promise((done) => { window.letGo = done; }); };
-"""
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import filled
 import pytest
+from browser import HOLD
 from filled import AT, ODD, PLATE
 from playwright.sync_api import Page, expect
 
@@ -23,15 +24,6 @@ pytest_plugins = ["browser"]
 LIVE_SECONDS = 2.0  # from the commit to the page
 SLOWER = 5  # machines under test may be
 Open = Callable[..., Page]
-# Pictures take until `letGo()` to decode, once `hold()` was called.
-HOLD = """
-const decode = HTMLImageElement.prototype.decode;
-HTMLImageElement.prototype.decode = async function () {
-  await window.held;
-  return decode.call(this);
-};
-window.hold = () => { window.held = new Promise((done) => { window.letGo = done; }); };
-"""
 
 
 @pytest.fixture

@@ -1,21 +1,10 @@
 // The area curve of a well: the current frame marked, flags as symbols, excluded ones hollow.
+import { CONFIG, look, plotly, timeLine } from "./chart.js";
 import { escaped, saveCsv, savePlotly } from "./download.js";
 import { ABOUT, flag, flagNames } from "./flags.js";
 import { hoursAndDays, line, themed } from "./scales.js";
-import { area, areaOf } from "./wording.js";
+import { area, areaOf, isPlaced } from "./wording.js";
 
-const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
-const MEASURED = (frame) => frame.state === "measured" && frame.hours !== null;
-
-// 4.8 MB, which the film does not wait for.
-function plotly() {
-  const script = document.querySelector("[data-plotly]");
-  if (window.Plotly) return Promise.resolve();
-  return new Promise((done, failed) => {
-    script.addEventListener("load", done);
-    script.addEventListener("error", () => failed(new Error("plotly could not be loaded; reload the page.")));
-  });
-}
 
 // Fills `element`; `picked(place)` is called when a point is clicked.
 export function areaCurve(element, picked) {
@@ -23,7 +12,7 @@ export function areaCurve(element, picked) {
   let unit = "px";
   let place = -1;
   let logarithmic = false;
-  let turn = plotly(); // one drawing after the other
+  let turn = plotly(element.dataset.plotly); // one drawing after the other
   let wanted = 0;
   let waiting = 0;
   turn.catch((error) => element.replaceChildren(error.message));
@@ -82,7 +71,7 @@ export function areaCurve(element, picked) {
 }
 
 function traces(frames, unit, place) {
-  const points = frames.map((frame, n) => ({ ...frame, n })).filter(MEASURED);
+  const points = frames.map((frame, n) => ({ ...frame, n })).filter(isPlaced);
   const kept = points.filter((frame) => !frame.excluded);
   const left = points.filter((frame) => frame.excluded);
   const { color } = line(0);
@@ -131,28 +120,20 @@ function hover(frame, unit) {
 }
 
 function ring(frame, unit) {
-  const there = frame && MEASURED(frame);
+  const there = frame && isPlaced(frame);
   return there ? { x: [frame.hours], y: [areaOf(frame, unit)] } : { x: [], y: [] };
 }
 
 function here(frame) {
-  if (!frame || frame.hours === null) return [];
-  return [{
-    type: "line", xref: "x", yref: "paper", x0: frame.hours, x1: frame.hours, y0: 0, y1: 1,
-    layer: "below", line: { color: themed("mark"), width: 2, dash: "dot" },
-  }];
+  return !frame || frame.hours === null ? [] : timeLine(frame.hours, { color: themed("mark"), width: 2 });
 }
 
 function layout(unit, frame, logarithmic) {
   const grid = { gridcolor: themed("line"), zerolinecolor: themed("line"), linecolor: themed("soft") };
   return {
+    ...look(),
     uirevision: `${unit} ${logarithmic}`, // what was zoomed to stays while new frames come
     margin: { t: 12, r: 12, b: 48, l: 72 },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    font: { color: themed("ink"), family: "system-ui, sans-serif", size: 13 },
-    hoverlabel: { bgcolor: themed("card"), bordercolor: themed("soft"), font: { color: themed("ink") } },
-    hovermode: "closest",
-    dragmode: "zoom",
     xaxis: { ...grid, title: { text: "time (h)" }, zeroline: false },
     yaxis: {
       ...grid, title: { text: `area (${unit})` }, type: logarithmic ? "log" : "linear",

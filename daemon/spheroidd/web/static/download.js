@@ -10,7 +10,7 @@ const LONGEST = 12_000; // pixels; canvases of more are refused by some browsers
 const fileName = (title, ending) =>
   `${title.replace(/[\\/:*?"<>|\u0000-\u001f]+/g, "_").trim().slice(0, 120) || "plot"}.${ending}`;
 
-export function save(blob, name) {
+function save(blob, name) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
   link.download = name;

@@ -132,7 +132,7 @@ export function flagNames(names) {
 }
 
 // The shape of what a flag is about, for an eye that sees no colours, too.
-export function symbol(about) {
+function symbol(about) {
   const { shape, colour } = ABOUT[about];
   const path = draw("path", { d: PATHS[shape], fill: colour });
   return draw("svg", { class: "flag-symbol", viewBox: "0 0 16 16", "aria-hidden": "true" }, path);

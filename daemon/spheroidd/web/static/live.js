@@ -73,6 +73,21 @@ export function tell(url, content) {
   });
 }
 
+// `work` as a function that never has it under way twice: whoever calls meanwhile has it done
+// once more after it.
+export function oneAtATime(work) {
+  let running = null;
+  let again = false;
+  return function run(...wanted) {
+    again = Boolean(running);
+    running ??= work(...wanted).finally(() => {
+      running = null;
+      if (again) run();
+    });
+    return running;
+  };
+}
+
 // "3 min ago" for every <time datetime data-age>, kept true.
 export function ages() {
   for (const element of document.querySelectorAll("time[data-age]")) {

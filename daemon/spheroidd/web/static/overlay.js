@@ -1,4 +1,5 @@
 // The chosen wells' curves in one chart.
+import { CONFIG, look, plotly, timeLine } from "./chart.js";
 import { escaped, savePlotly } from "./download.js";
 import { line, themed } from "./scales.js";
 import { printable } from "./wording.js";
@@ -7,20 +8,6 @@ const MOST_NAMED = 30; // of more lines the legend would be larger than the char
 const MOST_DOTS = 300; // of more points each for itself can't be told apart
 const NARROW = 560; // pixels: the legend goes below
 const MOST_FOLLOWED = 30; // of more lines drawing the time anew takes longer than a step of the player
-const CONFIG = { displayModeBar: false, responsive: true, doubleClick: "reset" };
-
-// 4.8 MB that are not needed before a well is chosen.
-let loading;
-function plotly(address) {
-  loading ??= new Promise((done, failed) => {
-    const script = document.createElement("script");
-    script.src = address;
-    script.onload = () => done(window.Plotly);
-    script.onerror = () => failed(new Error("plotly could not be loaded; reload the page."));
-    document.head.append(script);
-  });
-  return loading;
-}
 
 export class Overlay {
   // `opened(well, image)` is called when a point is clicked.
@@ -55,8 +42,8 @@ export class Overlay {
     if (first && !shown.lines.length) return;
     const Plotly = await plotly(this.element.dataset.plotly);
     const still = shown.lines.length > MOST_FOLLOWED;
-    const look = layout(shown, this.element.clientWidth < NARROW);
-    await Plotly.react(this.element, traces(shown), { ...look, shapes: still ? [] : mark(this.time) }, CONFIG);
+    const whole = layout(shown, this.element.clientWidth < NARROW);
+    await Plotly.react(this.element, traces(shown), { ...whole, shapes: still ? [] : mark(this.time) }, CONFIG);
     if (!first) return;
     this.drawn = true;
     this.element.on("plotly_click", ({ points }) => points[0]?.customdata && this.opened(...points[0].customdata));
@@ -106,18 +93,14 @@ function points(found, of) {
   };
 }
 
-function mark(time) {
-  return [{ type: "line", x0: time, x1: time, y0: 0, y1: 1, yref: "paper", line: { color: themed("soft"), width: 1, dash: "dot" } }];
-}
+const mark = (time) => timeLine(time, { color: themed("soft"), width: 1 });
 
 function layout({ lines, of, unit, log }, narrow) {
   const axis = { gridcolor: themed("line"), linecolor: themed("soft"), zeroline: false, automargin: true, ticks: "outside", tickcolor: themed("line") };
   return {
+    ...look(),
     uirevision: `${of} ${log}`, // zooming stays while new images come
-    font: { family: "system-ui, sans-serif", color: themed("ink"), size: 13 },
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 56, r: 12, t: 12, b: 44 }, hovermode: "closest", dragmode: "zoom",
-    hoverlabel: { bgcolor: themed("card"), bordercolor: themed("soft"), font: { color: themed("ink") } },
+    margin: { l: 56, r: 12, t: 12, b: 44 },
     xaxis: { ...axis, title: { text: "Time (h)" } },
     yaxis: {
       ...axis, title: { text: `${of === "area" ? "Area" : "Relative area"} (${unit})` }, type: log ? "log" : "linear",

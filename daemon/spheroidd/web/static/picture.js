@@ -2,7 +2,7 @@
 import { make } from "./make.js";
 import { pictureOf } from "./wording.js";
 
-export const WIDTH = 1280;
+const WIDTH = 1280;
 const STATES = {
   waiting: "This image waits to be read.",
   ready: "This image waits for segmentation.",
@@ -31,7 +31,7 @@ export function prefetch(frames) {
   for (const frame of frames) if (frame?.outline) picture(pictureOf(frame, WIDTH));
 }
 
-export function why(frame) {
+function why(frame) {
   if (frame.state !== "measured") return `${STATES[frame.state] ?? frame.state} ${frame.reason ?? ""}`.trim();
   return frame.outline ? "" : "There is no outline picture of this image any more.";
 }

@@ -7,7 +7,7 @@ import { printable } from "./wording.js";
 const STEPS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 // A, B, … Z, AA, … AF
-export const rowName = (row) => (row > 25 ? "A" : "") + String.fromCharCode(65 + (row % 26));
+const rowName = (row) => (row > 25 ? "A" : "") + String.fromCharCode(65 + (row % 26));
 
 // Write an attribute only where it says something new: a redraw touches what has changed.
 export function set(element, attributes) {

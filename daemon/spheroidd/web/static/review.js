@@ -1,7 +1,7 @@
 // The review queue: one flagged frame at a time, the worst first, one key for each decision.
 import { flag, flagList, FLAGS } from "./flags.js";
 import { keyboard } from "./keys.js";
-import { ask, live } from "./live.js";
+import { ask, live, oneAtATime } from "./live.js";
 import { make } from "./make.js";
 import { chooseObject } from "./markers.js";
 import { largePicture, prefetch, UNSEEN } from "./picture.js";
@@ -111,18 +111,7 @@ function notice(text, place = part("notice")) {
 
 // -- what comes ---------------------------------------------------------------------------------
 
-let asking = null;
-let again = false;
-
-// One question at a time; what changes while it is on its way is asked for after it.
-function refresh() {
-  again = Boolean(asking);
-  asking ??= load().finally(() => {
-    asking = null;
-    if (again) refresh();
-  });
-  return asking;
-}
+const refresh = oneAtATime(load);
 
 async function load() {
   const since = performance.now();

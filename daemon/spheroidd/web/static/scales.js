@@ -28,7 +28,7 @@ const LINES = {
 };
 const DASHES = ["solid", "dash", "dot", "dashdot", "longdash", "longdashdot"];
 
-export const isDark = () => document.documentElement.dataset.theme === "dark";
+const isDark = () => document.documentElement.dataset.theme === "dark";
 
 // How the n-th line looks: colours first, then dashes, so that no two of 48 are alike.
 export function line(n) {

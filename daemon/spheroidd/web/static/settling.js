@@ -4,7 +4,7 @@ import { tell } from "./live.js";
 import { make } from "./make.js";
 
 const LONGEST_NAME = 60;
-export const REASONS = ["out of focus", "debris", "bubble", "wrong object", "empty"];
+const REASONS = ["out of focus", "debris", "bubble", "wrong object", "empty"];
 export const DONE = {
   confirm: "Confirmed", exclude: "Excluded", choose: "Chosen", restore: "Restored",
 };
@@ -17,7 +17,7 @@ export const WORDS = {
 export const GONE_ON = "Another frame is shown by now: nothing was decided.";
 
 // As `image` was looked at: the server refuses what has changed since.
-export function subjectOf(frame) {
+function subjectOf(frame) {
   const { image_id, measurement_id, object_number, area_px } = frame;
   return { image_id, measurement_id, object_number, area_px };
 }

@@ -1,14 +1,14 @@
 // A well's curve, small, with one point marked: drawn by hand, for plotly is not needed for it.
 import { draw } from "./make.js";
 import { hours, niceRange, niceStep, number, short } from "./scales.js";
-import { areaOf } from "./wording.js";
+import { areaOf, isPlaced } from "./wording.js";
 
 const [WIDTH, HEIGHT] = [360, 150];
 const ROOM = { left: 44, right: 10, top: 10, bottom: 24 };
 
 // A new <svg> of the frames around `image` (same field and channel).
 export function smallCurve(frames, image, unit) {
-  const points = frames.filter((frame) => frame.state === "measured" && frame.hours !== null);
+  const points = frames.filter(isPlaced);
   const here = points.find((frame) => frame.image_id === image);
   const svg = draw("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "small-curve", role: "img", "aria-label": "Area over time" });
   if (!points.length) return svg;

@@ -5,13 +5,14 @@ import { Film } from "./film.js";
 import { filmStrip, spoken } from "./filmstrip.js";
 import { flagList } from "./flags.js";
 import { keep, keyboard, kept } from "./keys.js";
-import { ages, ask, live } from "./live.js";
+import { ages, ask, live, oneAtATime } from "./live.js";
 import { make } from "./make.js";
 import { largePicture, prefetch, UNSEEN } from "./picture.js";
 import { count } from "./scales.js";
 import { askReason, DONE, GONE_ON, inWords, Settler } from "./settling.js";
 import { showFeatures, showNumbers } from "./shape.js";
 import { lastWord, showStory } from "./story.js";
+import { keyName, keyOf } from "./wells.js";
 import { link, printable } from "./wording.js";
 
 const page = document.getElementById("well");
@@ -43,7 +44,7 @@ function shown(frame, place) {
   strip.mark(place);
   curve.mark(place);
   part("flags").replaceChildren(...(frame.flags.length ? [flagList(frame.flags, frame.checks)] : []));
-  if (kind !== keyOf(frame)) {
+  if (kind !== kindOf(frame)) {
     kind = "";
     showNumbers(part("numbers"), frame);
   }
@@ -59,13 +60,13 @@ function shown(frame, place) {
 async function details(frame) {
   const address = link("/well", { plate, well, image: frame.image_id });
   history.replaceState(null, "", address);
-  if (kind === keyOf(frame)) return;
+  if (kind === kindOf(frame)) return;
   try {
     const [whole, story] = await Promise.all([
       ask(`/api/v1/images/${frame.image_id}`), ask(`/api/v1/images/${frame.image_id}/story`),
     ]);
     if (film.frame?.image_id !== frame.image_id) return;
-    kind = keyOf(frame);
+    kind = kindOf(frame);
     showNumbers(part("numbers"), frame, whole);
     const objects = showFeatures(part("features"), whole);
     part("features-of").textContent = objects ? ` of ${count(objects, "object")}` : ": none";
@@ -79,7 +80,7 @@ async function details(frame) {
   }
 }
 
-const keyOf = (frame) => JSON.stringify([
+const kindOf = (frame) => JSON.stringify([
   frame.image_id, frame.measurement_id, frame.state, frame.flags, frame.excluded, frame.decision, frame.area_px, frame.hours,
 ]);
 
@@ -90,24 +91,16 @@ function notice(text, place = part("notice")) {
 
 // -- what comes ---------------------------------------------------------------------------------
 
-const seriesOf = (frame) => JSON.stringify([frame.field, frame.channel]);
-
 function chosen() {
-  const all = [...new Set(found.frames.map(seriesOf))];
+  const all = [...new Set(found.frames.map(keyOf))];
   const choice = part("series");
   if (choice.options.length !== all.length) {
-    choice.replaceChildren(...all.map((name) => make("option", { value: name }, seriesWords(name))));
+    choice.replaceChildren(...all.map((name) => make("option", { value: name }, printable(keyName(name)))));
     choice.closest("label").hidden = all.length < 2;
   }
   if (!all.includes(series)) series = all[0];
   choice.value = series;
-  return found.frames.filter((frame) => seriesOf(frame) === series);
-}
-
-function seriesWords(name) {
-  const [field, channel] = JSON.parse(name);
-  return [field !== null && `field ${printable(field)}`, channel !== null && `channel ${printable(channel)}`]
-    .filter(Boolean).join(", ") || "no field or channel";
+  return found.frames.filter((frame) => keyOf(frame) === series);
 }
 
 function drawFrames(wanted = null) {
@@ -130,31 +123,19 @@ function neighbours() {
   }
 }
 
-let asking = false;
-let again = false;
-
-// One question at a time: what comes while it is on its way is asked for after it.
-async function refresh(wanted = null) {
-  again = asking;
-  if (asking) return;
-  asking = true;
+// The first time it goes to the image `wanted`, if there is one of that number.
+const refresh = oneAtATime(async (wanted = null) => {
   try {
     found = await ask(link("/api/v1/well", { plate, well }));
     const image = found.frames.find((frame) => frame.image_id === wanted);
-    if (image) series = seriesOf(image);
+    if (image) series = keyOf(image);
     neighbours();
     drawFrames(image ? wanted : null);
     notice("", part("trouble"));
   } catch (error) {
     notice(inWords(error), part("trouble"));
-  } finally {
-    asking = false;
   }
-  if (again) {
-    again = false;
-    refresh();
-  }
-}
+});
 
 // -- what one does ------------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ export const keyOf = ({ field, channel }) => JSON.stringify([field, channel]);
 export function keyName(key) {
   const [field, channel] = JSON.parse(key);
   const parts = [field !== null && `field ${field}`, channel !== null && `channel ${channel}`].filter(Boolean);
-  return parts.join(", ") || "without a field";
+  return parts.join(", ") || "no field or channel";
 }
 
 // The kinds of series that a plate has, by how often they are there.

@@ -18,6 +18,9 @@ export const share = (value) => `${number(value * 100)}\u00a0%`; // never broken
 // Of a frame, in the unit that the page shows; null where it has none.
 export const areaOf = (frame, unit) => (unit === "px" ? frame.area_px : frame.area_um2) ?? null;
 
+// Whether it is a point of its well's curve.
+export const isPlaced = (frame) => frame.state === "measured" && frame.hours !== null;
+
 export function area(frame, unit) {
   const value = areaOf(frame, unit);
   return value === null ? NONE : `${number(value)} ${unit}`;
